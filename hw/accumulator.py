@@ -1,0 +1,106 @@
+"""Sums of a strip over all its tiles, and the results' way to the requantisers."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from .array import ARRAY_LATENCY, SUM
+from .config import Config
+from .interfaces import result_layout
+from .stepper import step_layout
+
+
+class Accumulator(wiring.Component):
+    """Adds the array's sums to those of the strip so far, in a memory of one word a step.
+
+    ``step`` comes with the array's ``x``; sums come ``ARRAY_LATENCY`` cycles later. The sums of a
+    step that ends them go to the FIFO of their half; once all halves of a step are there, its
+    pixels leave one by one on ``results``. ``credit`` pulses when a FIFO gives an entry away.
+    A step index returns only after a whole tile has been loaded, so the two cycles between read
+    and write need no bypass. Memory: ``strip_steps + depth`` words of all lanes' sums in LUT RAM.
+    """
+
+    def __init__(self, config: Config, depth: int):
+        self.config, self.depth = config, depth
+        super().__init__({
+            "step": In(step_layout(config)),
+            "sums": In(data.ArrayLayout(data.ArrayLayout(SUM, config.co_lanes), config.pixels)),
+            "carries": In(data.ArrayLayout(config.co_lanes, config.pixels)),
+            "results": Out(stream.Signature(result_layout(config))),
+            "credit": Out(config.halves),
+            "idle": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        word = data.ArrayLayout(
+            data.ArrayLayout(signed(config.acc_width), config.co_lanes), config.pixels)
+        entry = data.StructLayout({
+            "sums": word, "lanes": range(config.pixels + 1), "branch": 1, "parity": 1,
+            "group_end": 1})
+
+        steps = [self.step]
+        for i in range(ARRAY_LATENCY + 1):
+            steps.append(Signal(step_layout(config), name=f"step{i}"))
+            m.d.sync += steps[-1].eq(steps[-2])
+        before, now, after = steps[ARRAY_LATENCY - 1:]
+
+        m.submodules.memory = memory = Memory(shape=word, depth=config.strip_steps, init=[])
+        read = memory.read_port(domain="comb")
+        write = memory.write_port()
+        so_far, total = Signal(word), Signal(word)
+        m.d.comb += [
+            read.addr.eq(before.index),
+            write.addr.eq(after.index),
+            write.data.eq(total),
+            write.en.eq(after.valid & ~after.last),
+        ]
+        for p in range(config.pixels):
+            for o in range(config.co_lanes):
+                m.d.sync += [
+                    so_far[p][o].eq(Mux(before.first, 0, read.data[p][o])),
+                    total[p][o].eq(so_far[p][o] + self.sums[p][o] + self.carries[p][o]),
+                ]
+
+        fifos = []
+        for half in range(config.halves):
+            fifo = m.submodules[f"fifo{half}"] = SyncFIFO(
+                width=entry.size, depth=self.depth)
+            incoming = Signal(entry, name=f"incoming{half}")
+            m.d.comb += [
+                incoming.sums.eq(total),
+                incoming.lanes.eq(after.lanes),
+                incoming.branch.eq(after.branch),
+                incoming.parity.eq(after.parity),
+                incoming.group_end.eq(after.group_end),
+                fifo.w_data.eq(incoming),
+                fifo.w_en.eq(after.valid & after.last & (after.half == half)),
+                self.credit[half].eq(fifo.r_en),
+            ]
+            fifos.append(fifo)
+
+        # All halves of a step together make its vectors.
+        outgoing = [data.View(entry, fifo.r_data) for fifo in fifos]
+        lane = Signal(range(config.pixels))
+        last_lane = Signal()
+        out = self.results.payload
+        m.d.comb += [
+            last_lane.eq(lane + 1 == outgoing[0].lanes),
+            self.results.valid.eq(Cat(fifo.r_rdy for fifo in fifos).all()),
+            out.sums.as_value().eq(
+                Cat(v.sums[lane].as_value() for v in outgoing)),
+            out.branch.eq(outgoing[0].branch),
+            out.parity.eq(outgoing[0].parity),
+            out.last.eq(outgoing[0].group_end & last_lane),
+            self.idle.eq(~(Cat(s.valid for s in steps).any()
+                           | Cat(fifo.r_rdy for fifo in fifos).any())),
+        ]
+        with m.If(self.results.valid & self.results.ready):
+            m.d.sync += lane.eq(lane + 1)
+            with m.If(last_lane):
+                m.d.sync += lane.eq(0)
+                m.d.comb += [fifo.r_en.eq(1) for fifo in fifos]
+        return m

@@ -1,0 +1,254 @@
+"""The whole core: wiring only."""
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .act_memory import ActMemory
+from .config import Config
+from .csr import CsrBank, EngineState
+from .dispatch import QUEUES, Dispatch, Queue
+from .engine import Engine
+from .finish import Finisher
+from .fire_sequencer import FireSequencer, PassCommand
+from .gather import Gather
+from .interfaces import Axi4, AxiLite, OutputProbe, ResultProbe
+from .isa import COUNT, Error
+from .loader import Loader
+from .pool import MaxPool
+from .read_arbiter import ReadArbiter
+from .residual import ResidualReader
+from .stepper import Blocked
+from .store import Store
+from .supervisor import Supervisor
+from .weight_ring import WeightRing
+
+CLIENTS = ("residual", "load", "gather", "weights", "program")
+"""Clients of the read arbiter."""
+WRITERS = ("store", "gather", "load")
+"""Writers of the activation memory, first goes first."""
+
+
+class PassFork(wiring.Component):
+    """Gives a pass to every unit that needs it, each through a register; in order, none waits."""
+
+    def __init__(self, config: Config, consumers: dict):
+        """``consumers``: name to layout of the unit's command."""
+        self.consumers = consumers
+        super().__init__({
+            "passes": In(stream.Signature(PassCommand)),
+            **{name: Out(stream.Signature(layout)) for name, layout in consumers.items()},
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        everyone = 1
+        queues = {}
+        for name, layout in self.consumers.items():
+            queue = m.submodules[name] = Queue(layout, 1)
+            connect(m, queue.output, flipped(getattr(self, name)))
+            everyone = everyone & queue.input.ready
+            queues[name] = queue
+        m.d.comb += self.passes.ready.eq(everyone)
+        given = self.passes.valid & self.passes.ready
+        work = self.passes.payload.work
+        for name, queue in queues.items():
+            m.d.comb += queue.input.valid.eq(
+                given & work.finish.add if name == "residual" else given)
+            self._fill(m, name, queue.input.payload)
+        return m
+
+    def _fill(self, m, name, to):
+        given = self.passes.payload
+        work = given.work
+        groups = (("groups_a", work.walk.groups_a), ("groups_b", work.walk.groups_b))
+        fields = {
+            "engine": (("walk", work.walk), ("source", work.source),
+                       ("rescale", work.finish.rescale), ("average", work.finish.average),
+                       ("chained", given.chained), ("layer", given.layer)),
+            "finisher": (("walk", work.walk), ("finish", work.finish)),
+            "pool": (("pool", work.pool), *groups),
+            "store": (("target", work.target), *groups, ("index", given.index)),
+            "residual": (("residual", work.residual), ("walk", work.walk),
+                         ("pixels", work.source.pixels), ("single", work.source.single)),
+        }[name]
+        m.d.comb += [getattr(to, field).eq(value) for field, value in fields]
+
+
+class Core(wiring.Component):
+    """A SqueezeNet accelerator: AXI4 manager for program, weights and maps, AXI4-Lite registers.
+
+    ``interrupt`` is a level. ``probe`` shows every byte of every stage, what the array does and for
+    which layer in each cycle; a board leaves it open. See docs/architecture.md for the units.
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "axi": Out(Axi4()),
+            "csr": In(AxiLite()),
+            "interrupt": Out(1),
+            "probe": Out(wiring.Signature({
+                "result": Out(ResultProbe),
+                "output": Out(OutputProbe),
+                "state": Out(3),
+                "layer": Out(COUNT),
+            })),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.csr = csr = CsrBank(config)
+        m.submodules.supervisor = supervisor = Supervisor(4)
+
+        inner = Module()
+        inner.submodules.dispatch = dispatch = Dispatch(config)
+        inner.submodules.arbiter = arbiter = ReadArbiter(config, len(CLIENTS))
+        inner.submodules.memory = memory = ActMemory(config)
+        inner.submodules.ring = ring = WeightRing(config)
+        inner.submodules.load = load = Loader(config)
+        inner.submodules.gather = gather = Gather(config)
+        inner.submodules.sequencer = sequencer = FireSequencer()
+        inner.submodules.engine = engine = Engine(config)
+        inner.submodules.finisher = finisher = Finisher(config)
+        inner.submodules.pool = pool = MaxPool(config)
+        inner.submodules.store = store = Store(config)
+        inner.submodules.residual = residual = ResidualReader(config)
+        inner.submodules.fork = fork = PassFork(config, {
+            name: unit.command.payload.shape() for name, unit in (
+                ("engine", engine), ("finisher", finisher), ("pool", pool), ("store", store),
+                ("residual", residual))})
+        m.submodules.inner = ResetInserter(supervisor.reset)(inner)
+
+        # Registers and runs.
+        connect(m, flipped(self.csr), csr.bus)
+        m.d.comb += [
+            self.interrupt.eq(csr.interrupt),
+            supervisor.start.eq(csr.start),
+            supervisor.soft_reset.eq(csr.soft_reset),
+            supervisor.watchdog.eq(csr.watchdog),
+            supervisor.axi_idle.eq(arbiter.idle & store.idle),
+            supervisor.finished.eq(dispatch.finished),
+            supervisor.progress.eq(
+                arbiter.beats | store.beats | engine.issued | engine.read_done | store.done),
+            supervisor.active_index.eq(dispatch.active[list(QUEUES).index("compute")]),
+            csr.busy.eq(supervisor.busy),
+            csr.done.eq(supervisor.done),
+            csr.error.eq(supervisor.error),
+            csr.error_code.eq(supervisor.error_code),
+            csr.error_index.eq(supervisor.error_index),
+            csr.running.eq(supervisor.running),
+            csr.read_beat.eq(arbiter.beats),
+            csr.write_beat.eq(store.beats),
+            arbiter.halt.eq(supervisor.halt),
+            store.halt.eq(supervisor.halt),
+        ]
+        for unit in (arbiter, store):
+            m.d.comb += [
+                unit.window_base.eq(csr.window_base),
+                unit.window_vectors.eq(csr.window_vectors),
+            ]
+
+        # Program and its queues.
+        m.d.comb += [
+            dispatch.start.eq(supervisor.run_start),
+            dispatch.program.eq(csr.program),
+            dispatch.window_vectors.eq(csr.window_vectors),
+            dispatch.load_done.eq(load.done),
+            dispatch.gather_done.eq(gather.done),
+            dispatch.read_done.eq(engine.read_done),
+            dispatch.write_done.eq(store.done),
+            dispatch.engines_idle.eq(
+                ring.idle & load.idle & gather.idle & engine.idle & finisher.idle & store.idle
+                & residual.idle),
+        ]
+        connect(m, dispatch.weights, ring.command)
+        connect(m, dispatch.load, load.command)
+        connect(m, dispatch.gather, gather.command)
+        connect(m, dispatch.compute, sequencer.command)
+        connect(m, sequencer.passes, fork.passes)
+        for name, unit in (("engine", engine), ("finisher", finisher), ("pool", pool),
+                           ("store", store), ("residual", residual)):
+            connect(m, getattr(fork, name), unit.command)
+
+        # External memory.
+        for index, unit in enumerate((residual, load, gather, ring, dispatch)):
+            connect(m, unit.client, arbiter.clients[index])
+        for channel in (arbiter.axi, store.axi):
+            for name, member in channel.signature.members.items():
+                outer, unit = getattr(self.axi, name), getattr(channel, name)
+                m.d.comb += outer.eq(unit) if member.flow is Out else unit.eq(outer)
+
+        # Activations, weights, results.
+        for index, unit in enumerate((store, gather, load)):
+            connect(m, unit.write, memory.writers[index])
+        m.d.comb += [
+            memory.read_enable.eq(engine.read_enable),
+            memory.read_address.eq(engine.read_address),
+            engine.read_data.eq(memory.read_data),
+            engine.ring_available.eq(ring.available),
+            ring.read_offset.eq(engine.ring_offset),
+            ring.read_enable.eq(engine.ring_enable),
+            engine.ring_data.eq(ring.read_data),
+            ring.release.eq(engine.ring_release),
+            ring.release_count.eq(engine.ring_release_count),
+            engine.group_done.eq(finisher.group_done),
+            engine.written.eq(store.done),
+        ]
+        connect(m, engine.parameters, finisher.parameters)
+        connect(m, engine.results, finisher.results)
+        connect(m, residual.output, finisher.residual)
+        connect(m, finisher.output, pool.input)
+        connect(m, pool.output, store.input)
+
+        self._faults(m, supervisor, dispatch, arbiter, store, memory)
+        self._probe(m, csr, dispatch, engine, finisher, pool)
+        return m
+
+    def _faults(self, m, supervisor, dispatch, arbiter, store, memory):
+        """Gives each fault the index of the instruction that its unit works on."""
+        active = dict(zip(QUEUES, dispatch.active, strict=True))
+        at_work = {"residual": active["compute"], "store": active["compute"],
+                   "program": dispatch.fetch_index, **active}
+        of_client, of_source = Signal(COUNT), Signal(COUNT)
+        with m.Switch(arbiter.fault_client):
+            for index, name in enumerate(CLIENTS):
+                with m.Case(index):
+                    m.d.comb += of_client.eq(at_work[name])
+        with m.Switch(memory.fault_source):
+            for index, name in enumerate(WRITERS):
+                with m.Case(index):
+                    m.d.comb += of_source.eq(at_work[name])
+            with m.Default():
+                m.d.comb += of_source.eq(active["compute"])
+        for fault, (valid, code, index) in zip(supervisor.faults, (
+            (dispatch.fault, dispatch.fault_code, dispatch.fault_index),
+            (arbiter.fault, arbiter.fault_code, of_client),
+            (store.fault, store.fault_code, store.fault_index),
+            (memory.fault, Error.ACT_RANGE, of_source),
+        ), strict=True):
+            m.d.comb += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
+
+    def _probe(self, m, csr, dispatch, engine, finisher, pool):
+        state = Signal(EngineState)
+        with m.If(engine.issued):
+            m.d.comb += state.eq(EngineState.BUSY)
+        with m.Elif(engine.blocked == Blocked.RESULTS):
+            m.d.comb += state.eq(EngineState.WAIT_RESULTS)
+        with m.Elif(engine.blocked == Blocked.ORDER):
+            m.d.comb += state.eq(EngineState.WAIT_ORDER)
+        with m.Elif(engine.walking):
+            m.d.comb += state.eq(EngineState.WAIT_WEIGHTS)
+        with m.Else():
+            m.d.comb += state.eq(dispatch.waiting)
+        m.d.comb += [
+            csr.state.eq(state),
+            self.probe.state.eq(state),
+            self.probe.layer.eq(
+                Mux(engine.active, engine.layer, dispatch.compute.payload.layer)),
+            self.probe.result.eq(finisher.probe),
+            self.probe.output.valid.eq(pool.output.valid & pool.output.ready),
+            self.probe.output.branch.eq(pool.output.payload.branch),
+            self.probe.output.data.eq(pool.output.payload.data),
+        ]

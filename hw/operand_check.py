@@ -1,0 +1,212 @@
+"""The ranges of instruction fields that the engines rely on."""
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from .config import VECTOR, Config
+from .isa import (
+    ACT_ADDRESS,
+    HEADER_BITS,
+    INSTRUCTION_BYTES,
+    Average,
+    Fire,
+    Gather,
+    Header,
+    Load,
+    Opcode,
+    Weights,
+)
+
+FACTOR = 12
+"""Bits of the factors of the serial multiplier: the widest is ``Walk.strips``."""
+ROW_PIXELS = VECTOR // 4
+"""Pixels in a vector of an image row."""
+
+
+class Product(data.Struct):
+    """A rule for ``a * b``: equal to ``limit`` if ``exact``, else not above it."""
+
+    a: FACTOR
+    b: FACTOR
+    limit: 2 * FACTOR
+    exact: 1
+    applies: 1
+
+
+class OperandCheck(wiring.Component):
+    """Tells whether an instruction can be given to its engine.
+
+    Faults are fields with which an engine would hang or lose its place: loops without an
+    iteration, sizes that contradict each other, a buffer that is too small. Addresses are checked
+    where they are used. The rules:
+
+    * WEIGHTS: ``count`` at least 1.
+    * LOAD: ``count`` and ``planes`` at least 1.
+    * GATHER: all sizes at least 1; ``width`` at most ``image_width`` and inside the row.
+    * CONV, FIRE, each walk: some group, ``planes``, ``kernel``, ``strips`` and ``steps`` at least
+      1; ``steps`` (one more with long strips) at most ``strip_steps``; ``long_strips`` at most
+      ``strips``; the steps of all strips are those of ``pixels``; ``pixels``, ``width``,
+      ``height``, ``out_width`` and ``stride`` at least 1.
+    * The parameters and tiles of a group fit the weight ring.
+    * ``average`` is defined, and excludes pooling.
+    * With pooling: ``stride``, ``width`` and ``out_width`` at least 1; ``kernel`` is ``stride`` or
+      ``stride + 1``; ``pad_left`` and ``phase`` below ``kernel``; ``width * rows`` is ``pixels``;
+      ``out_width`` times the groups fits the line buffer.
+    * An activation target has no bits beyond the activation address.
+    * A squeeze has branch B only, with a 1x1 kernel.
+
+    Products are computed by one serial multiplier. Latency: 2 cycles from ``start`` to ``done``,
+    for CONV and FIRE ``2 + 5 * (FACTOR + 1)``; ``instruction`` is held meanwhile.
+
+    Members
+    -------
+    instruction : the bits of an instruction
+    start : one cycle
+    done : one cycle; the answers are valid in it
+    opcode_fault : the opcode is not in the set
+    operand_fault : a rule above is broken
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "instruction": In(8 * INSTRUCTION_BYTES),
+            "start": In(1),
+            "done": Out(1),
+            "opcode_fault": Out(1),
+            "operand_fault": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        header = data.View(Header, self.instruction[:HEADER_BITS])
+        operand = self.instruction[HEADER_BITS:]
+
+        def view(layout):
+            return data.View(layout, operand[:data.Layout.cast(layout).size])
+
+        # CONV is the beginning of FIRE, so one view serves both.
+        fire = view(Fire)
+        faults = {
+            Opcode.END: [],
+            Opcode.WEIGHTS: [view(Weights).count == 0],
+            Opcode.LOAD: [view(Load)[field] == 0 for field in ("count", "planes")],
+            Opcode.GATHER: self._gather(view(Gather)),
+            Opcode.CONV: self._pass(fire.main),
+            Opcode.FIRE: self._pass(fire.main) + self._squeeze(fire.squeeze),
+        }
+        computes = header.opcode.matches(Opcode.CONV.value, Opcode.FIRE.value)
+
+        jobs = self._products(fire, header.opcode == Opcode.FIRE.value)
+        job, bit, product = Signal(range(len(jobs))), Signal(range(FACTOR + 1)), Signal(2 * FACTOR)
+        now = Signal(Product)
+        with m.Switch(job):
+            for index, values in enumerate(jobs):
+                with m.Case(index):
+                    m.d.comb += [now[name].eq(value) for name, value in values.items()]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [job.eq(0), bit.eq(0), product.eq(0)]
+                with m.If(self.start):
+                    m.d.sync += [self.opcode_fault.eq(1), self.operand_fault.eq(0)]
+                    with m.Switch(header.opcode):
+                        for opcode, broken in faults.items():
+                            with m.Case(opcode.value):
+                                m.d.sync += [
+                                    self.opcode_fault.eq(0),
+                                    self.operand_fault.eq(Cat(broken).any()),
+                                ]
+                    m.next = "DONE"
+                    with m.If(computes):
+                        m.next = "MULTIPLY"
+            with m.State("MULTIPLY"):
+                factor = Mux(now.b[::-1].bit_select(bit, 1), now.a, 0)
+                m.d.sync += [bit.eq(bit + 1), product.eq((product << 1) + factor)]
+                with m.If(bit == FACTOR):
+                    m.d.sync += [job.eq(job + 1), bit.eq(0), product.eq(0)]
+                    with m.If(now.applies
+                              & Mux(now.exact, product != now.limit, product > now.limit)):
+                        m.d.sync += self.operand_fault.eq(1)
+                    with m.If(job == len(jobs) - 1):
+                        m.next = "DONE"
+            with m.State("DONE"):
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
+        return m
+
+    def _products(self, fire, is_fire) -> list[dict]:
+        """The products of a compute instruction and their rules."""
+        config, main = self.config, fire.main
+        walk, pool = main.walk, main.pool
+        taps = Array([k * k for k in range(1 << len(walk.kernel))])[walk.kernel]
+
+        def steps(each, applies):
+            """The steps of all strips are those of the pixels."""
+            pixels = each.source.pixels
+            rounded = (pixels + config.pixels - 1) >> exact_log2(config.pixels)
+            needed = Mux(each.source.single, pixels, rounded)
+            return {"a": each.walk.strips, "b": each.walk.steps, "exact": 1, "applies": applies,
+                    "limit": needed - each.walk.long_strips}
+
+        return [
+            # In units of 16 vectors: a tile of each plane and tap, and one for the parameters.
+            {"a": walk.planes, "b": Mux(walk.groups_b != 0, taps, 0) + (walk.groups_a != 0),
+             "limit": config.weight_vectors // VECTOR - 1, "applies": 1},
+            steps(main, 1),
+            steps(fire.squeeze, is_fire),
+            {"a": pool.width, "b": pool.rows, "limit": main.source.pixels, "exact": 1,
+             "applies": pool.enable},
+            {"a": pool.out_width, "b": walk.groups_a + walk.groups_b,
+             "limit": config.line_vectors, "applies": pool.enable},
+        ]
+
+    def _walk(self, each):
+        """Rules of the loops of a pass or squeeze."""
+        walk, source = each.walk, each.source
+        return [
+            (walk.groups_a | walk.groups_b) == 0,
+            *(walk[field] == 0 for field in ("planes", "kernel", "strips", "steps")),
+            walk.long_strips > walk.strips,
+            walk.steps + (walk.long_strips != 0) > self.config.strip_steps,
+            *(source[field] == 0 for field in ("width", "height", "out_width", "pixels", "stride")),
+        ]
+
+    def _pass(self, main):
+        walk, finish, pool, target = main.walk, main.finish, main.pool, main.target
+        average = Value.cast(finish.average)
+        averaged = average != Average.NONE.value
+        return [
+            *self._walk(main),
+            average > max(mode.value for mode in Average),
+            pool.enable & (
+                averaged
+                | (pool.stride == 0) | (pool.width == 0) | (pool.out_width == 0)
+                | ((pool.kernel != pool.stride) & (pool.kernel != pool.stride + 1))
+                | (pool.pad_left >= pool.kernel) | (pool.phase >= pool.kernel)
+            ),
+            target.to_act & (
+                ((walk.groups_a != 0) & target.address_a[ACT_ADDRESS:].any())
+                | ((walk.groups_b != 0) & target.address_b[ACT_ADDRESS:].any())
+            ),
+        ]
+
+    def _squeeze(self, squeeze):
+        walk = squeeze.walk
+        return [
+            *self._walk(squeeze),
+            walk.groups_a != 0,
+            walk.kernel != 1,
+            walk.planes >= self.config.weight_vectors // VECTOR,
+        ]
+
+    def _gather(self, gather):
+        width = self.config.image_width
+        sizes = ("row_vectors", "width", "height", "out_width", "rows", "kernel", "stride")
+        return [
+            *(gather[field] == 0 for field in sizes),
+            gather.width > width,
+            gather.width > gather.row_vectors << exact_log2(ROW_PIXELS),
+            gather.row_vectors > width // ROW_PIXELS,
+        ]

@@ -1,0 +1,206 @@
+"""Max pooling of the output stream, over strips, groups and bands."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
+
+from .config import VECTOR, Config
+from .interfaces import Bytes, OutputVector
+from .isa import Pool
+
+
+class MaxPool(wiring.Component):
+    """Maxima over the windows of ``isa.Pool``; without ``enable`` vectors pass unchanged.
+
+    The two branches may interleave in any way; within a branch vectors come group by group in
+    raster order, each group ending with ``last``. The line buffer holds, for every output column of
+    every group, the maximum of the window that is open there: group ``g`` of branch A from entry
+    ``g * out_width`` up, of branch B from entry ``line_vectors - (g + 1) * out_width`` up, so
+    ``(groups_a + groups_b) * out_width`` must not exceed ``line_vectors``. Windows open at the end
+    of a pass continue in the next enabled pass, unless that has phase 0 or the pass before it had
+    ``close_bottom``: those start afresh (a first band with padding above needs the latter).
+
+    A pass must close the ``out_width`` windows of at least one row: the last of them has ``last``.
+    A row or column closes one window at most: a window that begins in the last one, where another
+    ends (only with padding and ceil mode), is not supported.
+
+    Throughput: a vector a cycle; a closing column waits until the write of the same entry has
+    passed the pipeline, which only happens below 3 columns. Latency: 4 cycles; between two passes
+    two cycles are lost. Memory: ``line_vectors`` x 128 bits of block RAM with output register.
+
+    Members
+    -------
+    command : one for each pass, taken when its first vector may come
+    """
+
+    def __init__(self, config: Config):
+        self.line_vectors = config.line_vectors
+        super().__init__({
+            "command": In(stream.Signature(
+                data.StructLayout({"pool": Pool, "groups_a": 8, "groups_b": 8}))),
+            "input": In(stream.Signature(OutputVector)),
+            "output": Out(stream.Signature(OutputVector)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        entry = exact_log2(self.line_vectors)
+        # Where a branch stands: x and y in their windows, what is left of its rows and columns.
+        position = data.StructLayout({
+            "base": entry, "entry": entry, "columns": 11, "outputs": 11, "x": 3, "first": 1,
+            "rows": 11, "y": 3, "fresh": 1,
+        })
+        # What the pipeline does with a vector.
+        action = data.StructLayout({
+            "valid": 1, "data": Bytes, "branch": 1, "last": 1, "entry": entry,
+            "first": 1,     # first column of its window
+            "restart": 1,   # last column of its window and also the first of the next
+            "close": 1,     # last column of its window: use the line buffer
+            "fresh": 1,     # first row of its window: nothing in the line buffer
+            "renew": 1,     # last row of its window and also the first of the next
+            "emit": 1,      # a result
+        })
+
+        # Pass: its operands, the groups still to come, whether windows stay open into the next.
+        pool, groups = Signal(Pool), Signal(9)
+        begin, fresh, still_open = Signal(), Signal(), Signal()
+        new = self.command.p.pool
+        m.d.comb += self.command.ready.eq(groups == 0)
+        m.d.sync += begin.eq(self.command.valid & self.command.ready)
+        with m.If(self.command.valid & self.command.ready):
+            m.d.sync += [
+                pool.eq(new),
+                groups.eq(self.command.p.groups_a + self.command.p.groups_b),
+                fresh.eq(~still_open | (new.phase == 0)),
+            ]
+            with m.If(new.enable):
+                m.d.sync += still_open.eq(~new.close_bottom)
+
+        # Take: the state of the branch says what to do with its vector.
+        take, advance, hazard = Signal(), Signal(), Signal()
+        given = self.input.p
+        state = Signal(data.ArrayLayout(position, 2))
+        now, then = Signal(position), Signal(position)
+        overlap = Signal()
+        right, right_end, bottom, bottom_end = (Signal() for _ in range(4))
+        act = Signal(action)
+        m.d.comb += [
+            self.input.ready.eq(advance & (groups != 0) & ~begin & ~hazard),
+            take.eq(self.input.valid & self.input.ready),
+            now.eq(state[given.branch]),
+            overlap.eq(pool.kernel != pool.stride),
+            right_end.eq(now.columns == 1),
+            bottom_end.eq(now.rows == 1),
+            right.eq((now.x == pool.kernel - 1) | (right_end & pool.close_right)),
+            bottom.eq((now.y == pool.kernel - 1) | (bottom_end & pool.close_bottom)),
+            act.data.eq(given.data),
+            act.branch.eq(given.branch),
+            act.entry.eq(now.entry),
+        ]
+        with m.If(pool.enable):
+            m.d.comb += [
+                act.first.eq(now.first),
+                act.restart.eq(right & overlap),
+                act.close.eq(right & (now.outputs != 0)),
+                act.fresh.eq(now.fresh),
+                act.renew.eq(bottom & overlap),
+                act.emit.eq(act.close & bottom),
+                # No other row closes in this pass.
+                act.last.eq((now.outputs == 1) & Mux(
+                    pool.close_bottom, bottom_end, now.rows <= pool.stride)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                act.first.eq(1), act.fresh.eq(1), act.emit.eq(1), act.last.eq(given.last),
+            ]
+
+        m.d.comb += [
+            then.eq(now),
+            then.columns.eq(now.columns - 1),
+            then.first.eq(right & ~overlap),
+            then.x.eq(Mux(right, overlap, now.x + 1)),
+            then.entry.eq(now.entry + act.close),
+            then.outputs.eq(now.outputs - act.close),
+        ]
+        with m.If(right_end):
+            m.d.comb += [
+                then.rows.eq(now.rows - 1),
+                then.fresh.eq(bottom & ~overlap),
+                then.y.eq(Mux(bottom, overlap, now.y + 1)),
+            ]
+        with m.If(given.last):
+            m.d.comb += then.base.eq(
+                now.base + Mux(given.branch, -pool.out_width, pool.out_width))
+        with m.If(begin):
+            m.d.comb += then.base.eq(0)
+        with m.If(begin | given.last):
+            m.d.comb += [then.rows.eq(pool.rows), then.y.eq(pool.phase), then.fresh.eq(fresh)]
+        with m.If(begin | given.last | right_end):
+            m.d.comb += [
+                then.entry.eq(then.base), then.columns.eq(pool.width),
+                then.outputs.eq(pool.out_width), then.x.eq(pool.pad_left), then.first.eq(1),
+            ]
+        for branch in range(2):
+            with m.If(begin | (take & (given.branch == branch))):
+                m.d.sync += state[branch].eq(then)
+        with m.If(begin):
+            m.d.sync += [state[1].base.eq(-pool.out_width), state[1].entry.eq(-pool.out_width)]
+        with m.If(take & given.last):
+            m.d.sync += groups.eq(groups - 1)
+
+        # Column: the running maximum of the row. Line: two cycles for its read.
+        column, line, line_late = (Signal(action, name=n) for n in ("column", "line", "line_late"))
+        running = Signal(data.ArrayLayout(Bytes, 2))
+        so_far, greater, row_maximum = Signal(Bytes), Signal(VECTOR), Signal(Bytes)
+        m.d.comb += so_far.eq(running[column.branch])
+        with m.If(advance):
+            m.d.sync += [
+                column.eq(act), column.valid.eq(take),
+                line.eq(column), line.data.eq(row_maximum),
+                line_late.eq(line),
+            ]
+        for c in range(VECTOR):
+            byte = column.data[c]
+            m.d.comb += [
+                greater[c].eq(column.first | (byte > so_far[c])),
+                row_maximum[c].eq(Mux(greater[c], byte, so_far[c])),
+            ]
+            for branch in range(2):
+                # A smaller byte changes nothing: the enable saves the multiplexer.
+                with m.If(advance & column.valid & (column.branch == branch)
+                          & (column.restart | greater[c])):
+                    m.d.sync += running[branch][c].eq(byte)
+
+        m.submodules.buffer = buffer = memory.Memory(
+            shape=Bytes, depth=self.line_vectors, init=[])
+        read, write = buffer.read_port(), buffer.write_port()
+        stored = Signal(Bytes)
+        m.d.comb += [read.addr.eq(column.entry), read.en.eq(advance)]
+        with m.If(advance):
+            m.d.sync += stored.eq(read.data)
+
+        # Give: the maximum over the rows, back into the line buffer or out.
+        both = Signal(Bytes)
+        for c in range(VECTOR):
+            byte, above, greater = line_late.data[c], stored[c], Signal(name="greater_row")
+            m.d.comb += [
+                greater.eq(line_late.fresh | (byte > above)),
+                both[c].eq(Mux(greater, byte, above)),
+                write.data[c].eq(Mux(greater | line_late.renew, byte, above)),
+            ]
+        m.d.comb += [
+            write.addr.eq(line_late.entry),
+            write.en.eq(advance & line_late.valid & line_late.close),
+            advance.eq(~self.output.valid | self.output.ready),
+            hazard.eq(act.close & Cat(
+                s.valid & s.close & (s.entry == now.entry) for s in (column, line)).any()),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                self.output.valid.eq(line_late.valid & line_late.emit),
+                self.output.p.data.eq(both),
+                self.output.p.branch.eq(line_late.branch),
+                self.output.p.last.eq(line_late.last),
+            ]
+        return m

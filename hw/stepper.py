@@ -1,0 +1,168 @@
+"""The steps of a tile: which pixels are read, where, and what becomes of their products."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import VECTOR, Config
+from .interfaces import Bytes
+from .isa import ACT_ADDRESS, COUNT
+from .walker import Cursor, Tile, advance
+
+READ_LATENCY = 2
+"""Of the activation memory."""
+
+
+def step_layout(config: Config) -> data.StructLayout:
+    """What travels beside a step's pixels through the array to the accumulators."""
+    return data.StructLayout({
+        "valid": 1,
+        "index": range(config.strip_steps),
+        "lanes": range(config.pixels + 1),
+        "first": 1,
+        "last": 1,
+        "half": 1,
+        "branch": 1,
+        "parity": 1,
+        "group_end": 1,
+    })
+
+
+class Blocked(enum.Enum, shape=2):
+    """Why no step is issued in a cycle."""
+
+    NONE = 0
+    WEIGHTS = 1
+    RESULTS = 2
+    ORDER = 3
+
+
+class Stepper(wiring.Component):
+    """Issues one step a cycle: addresses to the activation memory, pixels to the array.
+
+    ``x``, ``swap`` and ``step`` leave ``SWAP_DELAY`` cycles after the issue. Positions outside the
+    map read as the padding value. ``credit`` pulses when a result FIFO of a half has taken an entry
+    out; a step that ends its sums is issued only with room for it, so nothing behind the stepper
+    ever stalls. A pass that is chained waits until no earlier pass is unwritten (``written`` pulses
+    once a pass).
+    """
+
+    def __init__(self, config: Config, room: int):
+        self.config, self.room = config, room
+        super().__init__({
+            "tile": In(stream.Signature(Tile)),
+            "read_enable": Out(config.pixels),
+            "read_address": Out(data.ArrayLayout(ACT_ADDRESS, config.pixels)),
+            "read_data": In(data.ArrayLayout(Bytes, config.pixels)),
+            "x": Out(data.ArrayLayout(Bytes, config.pixels)),
+            "swap": Out(1),
+            "step": Out(step_layout(config)),
+            "credit": In(config.halves),
+            "written": In(1),
+            "read_done": Out(1),
+            "active": Out(1),
+            "issued": Out(1),
+            "blocked": Out(Blocked),
+            "layer": Out(COUNT),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, pixels = self.config, self.config.pixels
+        tile = Signal(Tile)
+        busy = Signal()
+        cursor = Signal(Cursor)
+        index = Signal(range(config.strip_steps))
+        last_step = Signal()
+        issue = Signal()
+        room = [Signal(range(self.room + 1), init=self.room, name=f"room{h}")
+                for h in range(config.halves)]
+        room_here = Signal()
+        unwritten = Signal(4)
+        take = Signal()
+        offered = self.tile.payload
+
+        following = [cursor]
+        for _ in range(pixels):
+            following.append(advance(m, tile.raster, following[-1], tile.first_column))
+        m.d.comb += [
+            last_step.eq(index == tile.steps - 1),
+            room_here.eq(~tile.last | Mux(tile.half, room[-1] != 0, room[0] != 0)),
+            issue.eq(busy & room_here),
+            self.tile.ready.eq((~busy | (issue & last_step))
+                               & ~(offered.begins & offered.chained & (unwritten != 0))),
+            take.eq(self.tile.valid & self.tile.ready),
+            self.issued.eq(issue),
+        ]
+        with m.If(issue):
+            m.d.sync += [
+                index.eq(index + 1),
+                cursor.eq(Mux(tile.raster.single, following[1], following[pixels])),
+            ]
+            with m.If(last_step):
+                m.d.sync += busy.eq(0)
+        with m.If(take):
+            m.d.sync += [busy.eq(1), tile.eq(offered), cursor.eq(offered.start), index.eq(0)]
+            with m.If(offered.begins):
+                m.d.sync += [self.active.eq(1), self.layer.eq(offered.layer)]
+        with m.If(issue & last_step & tile.ends & ~(take & offered.begins)):
+            m.d.sync += self.active.eq(0)
+        m.d.sync += unwritten.eq(unwritten + (take & offered.begins) - self.written)
+        for half, count in enumerate(room):
+            m.d.sync += count.eq(
+                count - (issue & tile.last & (tile.half == half)) + self.credit[half])
+
+        with m.If(busy):
+            m.d.comb += self.blocked.eq(Mux(room_here, Blocked.NONE, Blocked.RESULTS))
+        with m.Elif(self.tile.valid):
+            m.d.comb += self.blocked.eq(Blocked.ORDER)
+        with m.Else():
+            m.d.comb += self.blocked.eq(Blocked.WEIGHTS)
+
+        # Issue, then address register, memory, padding: SWAP_DELAY counts from the hand-over,
+        # one cycle before the first issue.
+        step = Signal(step_layout(config))
+        m.d.comb += [
+            step.valid.eq(issue),
+            step.index.eq(index),
+            step.lanes.eq(Mux(last_step, tile.lanes, Mux(tile.raster.single, 1, pixels))),
+            step.first.eq(tile.first),
+            step.last.eq(tile.last),
+            step.half.eq(tile.half),
+            step.branch.eq(tile.branch),
+            step.parity.eq(tile.parity),
+            step.group_end.eq(tile.group_end & last_step),
+        ]
+        inside = Signal(pixels)
+        for lane in range(pixels):
+            here = following[lane]
+            m.d.comb += inside[lane].eq(
+                (here.row >= 0) & (here.row < tile.raster.height)
+                & (here.column >= 0) & (here.column < tile.raster.width)
+                & (lane < step.lanes))
+            m.d.sync += [
+                self.read_address[lane].eq(here.address),
+                self.read_enable[lane].eq(issue & inside[lane]),
+            ]
+        beside = data.StructLayout({
+            "step": step_layout(config), "swap": 1, "inside": pixels, "pad_value": 8,
+            "read_done": 1})
+        now = Signal(beside)
+        m.d.comb += [
+            now.step.eq(step),
+            now.swap.eq(issue & (index == 0)),
+            now.inside.eq(inside),
+            now.pad_value.eq(tile.raster.pad_value),
+            now.read_done.eq(issue & last_step & tile.ends),
+        ]
+        for i in range(1 + READ_LATENCY):
+            delayed = Signal(beside, name=f"beside{i}")
+            m.d.sync += delayed.eq(now)
+            now = delayed
+        m.d.sync += [self.step.eq(now.step), self.swap.eq(now.swap),
+                     self.read_done.eq(now.read_done)]
+        for lane in range(pixels):
+            for channel in range(VECTOR):
+                m.d.sync += self.x[lane][channel].eq(
+                    Mux(now.inside[lane], self.read_data[lane][channel], now.pad_value))
+        return m

@@ -1,0 +1,1 @@
+"""Models, simulators and references of the accelerator."""

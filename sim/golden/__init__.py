@@ -1,0 +1,1 @@
+"""The golden model: integers equal to onnxruntime's, in NumPy."""

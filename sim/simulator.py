@@ -1,0 +1,238 @@
+"""The core in simulation: loads programs, runs images, reports errors by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hw import csr
+from hw.config import VECTOR, Config
+from hw.isa import Error, Opcode
+from sw.errors import UserError
+from sw.program import Program
+
+from . import verilator
+from .harness import Harness, Memory
+
+__all__ = ["CoreError", "CoreSimulator", "HarnessFailure", "Run", "build_core"]
+
+PAGE = 4096
+WINDOW_BASE = 16 * PAGE
+GUARD = 0xA5
+"""Fills a page on both sides of the window: no run may change it."""
+CHUNK = 20_000
+"""Cycles between two reports of progress."""
+HEADROOM = 60
+"""A run may take this many times its estimate before it is given up."""
+WATCHDOG = 1 << 17
+
+
+class CoreError(Exception):
+    """The core ended a run with an error. `error` is the `hw.isa.Error`, `instruction` its index."""
+
+    def __init__(self, message: str, error: Error | None = None, instruction: int | None = None):
+        super().__init__(message)
+        self.error, self.instruction = error, instruction
+
+
+class HarnessFailure(AssertionError):
+    """The core broke a rule of AXI, or wrote where nothing may be written."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One image. `cycles` and `counters` come from the core's registers; `states` is
+    [layer, state] in cycles, `results` and `outputs` are probe records (`sim.harness.RECORD`);
+    `tensors` holds what the host reads back."""
+
+    cycles: int
+    counters: dict[str, int]
+    states: np.ndarray
+    results: np.ndarray
+    outputs: np.ndarray
+    tensors: dict[str, np.ndarray]
+    seconds: float
+
+
+def build_core(config: Config, *, waves: bool = False,
+               progress: verilator.Progress = lambda what, fraction: None) -> Path:
+    """The Verilated library of `hw.core.Core(config)`; raises `UserError`."""
+    from hw.core import Core
+
+    return verilator.build(Core(config), waves=waves, progress=progress)
+
+
+class CoreSimulator:
+    """A core with a simulated memory. Usable as a context manager.
+
+    `waves` names a VCD file that receives every cycle. `library` is for designs other than
+    `hw.core.Core(config)`.
+    """
+
+    def __init__(self, config: Config, *, memory: Memory = Memory(), waves: Path | None = None,
+                 library: Path | None = None,
+                 progress: verilator.Progress = lambda what, fraction: None):
+        self.config = config
+        self.program: Program | None = None
+        self._memory_model = memory
+        self._waves = waves
+        self._library = library or build_core(config, waves=waves is not None, progress=progress)
+        self._harness: Harness | None = None
+
+    def close(self) -> None:
+        if self._harness:
+            self._harness.waves_close()
+            self._harness.close()
+            self._harness = None
+
+    def __enter__(self) -> CoreSimulator:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    @property
+    def harness(self) -> Harness:
+        """The harness of the program that is loaded."""
+        if self._harness is None:
+            raise RuntimeError("no program is loaded")
+        return self._harness
+
+    def read_register(self, name: str) -> int:
+        return self.harness.csr_read(csr.OFFSETS[name])
+
+    def write_register(self, name: str, value: int) -> None:
+        self.harness.csr_write(csr.OFFSETS[name], value)
+
+    def load(self, program: Program) -> None:
+        """Resets the core and gives it a program and a memory just as large as it needs.
+
+        Raises `UserError` if the program is for another configuration than the core's registers
+        tell.
+        """
+        self.close()
+        window = program.memory_vectors * VECTOR
+        self._harness = Harness(self._library, WINDOW_BASE + window + PAGE, self._memory_model)
+        if self._waves:
+            self._harness.waves_open(self._waves)
+        self._check_identity(program)
+        self._harness.memory[:] = GUARD
+        self.window[:] = program.memory_image()
+        self.program = program
+        self._set_up()
+
+    def _check_identity(self, program: Program) -> None:
+        found = self.read_register("ID")
+        if found != csr.ID:
+            raise UserError(f"the core's ID register reads {found:#x}; expected {csr.ID:#x}")
+        version = self.read_register("VERSION")
+        if version >> 16 != csr.VERSION >> 16:
+            raise UserError(f"the core has version {version >> 16} of the registers; supported "
+                            f"is {csr.VERSION >> 16}")
+        digest = self.read_register("CONFIG")
+        if digest != program.digest:
+            raise UserError(f"the program is for configuration {program.digest:08x}, the core is "
+                            f"{digest:08x}; compile again for this core")
+
+    def _set_up(self) -> None:
+        self.write_register("WINDOW_BASE", WINDOW_BASE)
+        self.write_register("WINDOW_VECTORS", self.program.memory_vectors)
+        self.write_register("PROGRAM", self.program.code_address)
+        self.write_register("WATCHDOG", WATCHDOG)
+        self.write_register("INTERRUPT", 1)
+
+    @property
+    def window(self) -> np.ndarray:
+        """uint8 [vectors, 16]: the memory window, shared with the simulation."""
+        return self.harness.memory[WINDOW_BASE:-PAGE].reshape(-1, VECTOR)
+
+    def write_memory(self, address: int, vectors: np.ndarray) -> None:
+        """Puts uint8 [n, 16] at a vector address of the window."""
+        self.window[address:address + len(vectors)] = vectors
+
+    def read_memory(self, address: int, count: int) -> np.ndarray:
+        """uint8 [count, 16] from a vector address of the window."""
+        return self.window[address:address + count].copy()
+
+    def soft_reset(self) -> None:
+        """Ends a run, if there is one, and clears status and error. Raises `CoreError` if the core
+        does not come to rest."""
+        self.write_register("CONTROL", 2)
+        for _ in range(100):
+            if not self.read_register("STATUS") & 1:
+                return
+            self.harness.run(1000)
+        raise CoreError("the core is still busy after a soft reset")
+
+    def infer(self, image: np.ndarray,
+              progress: Callable[[float], None] = lambda fraction: None) -> Run:
+        """Runs integers (C, H, W) of the input tensor through the loaded program.
+
+        Raises `CoreError` if the core reports an error or does not finish, `HarnessFailure` if it
+        breaks a rule of the bus, `UserError` if the image does not fit.
+        """
+        program, harness = self.program, self.harness
+        self.write_memory(program.input.address, program.pack_input(image))
+        harness.clear()
+        started = time.perf_counter()
+        self.write_register("CONTROL", 1)
+        estimate = max(program.estimate, 1000)
+        limit = HEADROOM * estimate + 10 * WATCHDOG
+        cycles = 0
+        while not harness.interrupt and cycles < limit:
+            cycles += harness.run(min(CHUNK, limit - cycles))
+            progress(min(cycles / estimate, 0.99))
+        seconds = time.perf_counter() - started
+        states, beats = harness.histogram, harness.beats
+        self._check_status(cycles)
+        self._check_bus(beats)
+        tensors = {
+            output.tensor: program.unpack_output(
+                output, self.read_memory(output.address, output.vectors))
+            for output in program.outputs
+        }
+        counters = {register.name: self.read_register(register.name)
+                    for register in csr.REGISTERS if register.offset >= csr.OFFSETS["CYCLES"]}
+        return Run(counters["CYCLES"], counters, states, harness.results, harness.outputs,
+                   tensors, seconds)
+
+    def _check_status(self, cycles: int) -> None:
+        status = self.read_register("STATUS")
+        if status >> 2 & 1:
+            error, index = Error(status >> 8 & 0xFF), self.read_register("ERROR_INSTRUCTION")
+            raise CoreError(f"the core stopped after {cycles} cycles with {error.name} at "
+                            f"{self._instruction(index)}", error, index)
+        if not status >> 1 & 1:
+            raise CoreError(f"the core has not finished after {cycles} cycles")
+
+    def _instruction(self, index: int) -> str:
+        """`instruction 12 (LOAD of layer fire2/concat)`."""
+        instructions = self.program.instructions
+        if index >= len(instructions):
+            return f"instruction {index}"
+        code, layer = instructions[index][0], int.from_bytes(instructions[index][2:4], "little")
+        try:
+            name = Opcode(code).name
+        except ValueError:
+            name = f"opcode {code}"
+        layers = self.program.layers
+        where = f" of layer {layers[layer].name}" if layer < len(layers) else ""
+        return f"instruction {index} ({name}{where})"
+
+    def _check_bus(self, beats: tuple[int, int]) -> None:
+        harness = self.harness
+        failures = harness.failures
+        if harness.outstanding:
+            failures.append(f"{harness.outstanding} bursts or beats are under way after the end")
+        memory = harness.memory
+        if (memory[:WINDOW_BASE] != GUARD).any() or (memory[-PAGE:] != GUARD).any():
+            failures.append("memory outside the window was written")
+        counted = self.read_register("READ_BEATS"), self.read_register("WRITE_BEATS")
+        if counted != beats:
+            failures.append(f"the core counted {counted} beats read and written, the memory {beats}")
+        if failures:
+            raise HarnessFailure("; ".join(failures))

@@ -1,0 +1,1 @@
+"""firecore's compiler: QDQ ONNX models in, accelerator programs out."""

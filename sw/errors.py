@@ -1,0 +1,14 @@
+"""The one exception that a user sees."""
+
+__all__ = ["UserError"]
+
+
+class UserError(Exception):
+    """Bad input: one clear line that says what is wrong, where, and what is supported.
+
+    Command-line tools print it as `error: ...` and exit with status 2, without a traceback.
+    """
+
+    def __init__(self, message: str) -> None:
+        # names out of damaged files may hold anything
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))

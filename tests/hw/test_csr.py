@@ -1,0 +1,206 @@
+"""The register bank: every register of the map over AXI4-Lite, in any order of the channels."""
+
+import random
+
+import pytest
+
+from hw.config import Config
+from hw.csr import ID, OFFSETS, OKAY, REGISTERS, SLVERR, CsrBank, EngineState
+from hw.isa import Error
+from tests.hw.streams import go, simulate, ticked
+
+CONFIG = Config(co_lanes=8, pixels=2)
+
+
+class Host:
+    """An AXI4-Lite manager whose channels stall at random."""
+
+    def __init__(self, bus, rng=None, rate=1.0):
+        self.bus, self.rng, self.rate = bus, rng, rate
+
+    async def write(self, ctx, offset, value, strobes=15) -> int:
+        """Write a word; gives BRESP."""
+        bus = self.bus
+        ctx.set(bus.awaddr, offset)
+        ctx.set(bus.wdata, value)
+        ctx.set(bus.wstrb, strobes)
+        sent = {"aw": False, "w": False}
+        while True:
+            for channel, done in sent.items():
+                valid = getattr(bus, f"{channel}valid")
+                if not done and not ctx.get(valid):
+                    ctx.set(valid, go(self.rng, self.rate))
+            ctx.set(bus.bready, go(self.rng, self.rate))
+            aw, w, b, response = await ticked(
+                ctx, bus.awvalid & bus.awready, bus.wvalid & bus.wready,
+                bus.bvalid & bus.bready, bus.bresp)
+            for channel, passed in (("aw", aw), ("w", w)):
+                if passed:
+                    sent[channel] = True
+                    ctx.set(getattr(bus, f"{channel}valid"), 0)
+            if b:
+                assert all(sent.values()), "response before the write"
+                ctx.set(bus.bready, 0)
+                return response
+
+    async def read(self, ctx, offset) -> tuple[int, int]:
+        """Read a word; gives (data, RRESP)."""
+        bus = self.bus
+        while not go(self.rng, self.rate):
+            await ticked(ctx, bus.rvalid)
+        ctx.set(bus.araddr, offset)
+        ctx.set(bus.arvalid, 1)
+        while not await ticked(ctx, bus.arready):
+            pass
+        ctx.set(bus.arvalid, 0)
+        while True:
+            ctx.set(bus.rready, go(self.rng, self.rate))
+            done, word, response = await ticked(
+                ctx, bus.rvalid & bus.rready, bus.rdata, bus.rresp)
+            if done:
+                ctx.set(bus.rready, 0)
+                return word, response
+
+
+def run(bench, seed=0, rate=1.0, background=()):
+    dut = CsrBank(CONFIG)
+    host = Host(dut.bus, random.Random(seed), rate)
+
+    async def main(ctx):
+        await bench(ctx, dut, host)
+
+    simulate(dut, main, background=[make(dut) for make in background])
+
+
+def test_map_is_sound():
+    """Names and offsets are unique, words aligned and inside the port, fields apart."""
+    assert len(OFFSETS) == len(REGISTERS) == len(set(OFFSETS.values()))
+    for register in REGISTERS:
+        assert register.offset % 4 == 0 and register.offset < 256
+        assert register.access in ("ro", "rw", "wo")
+        used = [bit for f in register.fields for bit in range(f.low, f.low + f.width)]
+        assert len(used) == len(set(used)) and max(used) < 32
+        assert register.mask == sum(1 << bit for bit in used)
+
+
+@pytest.mark.parametrize("rate", (1.0, 0.4))
+def test_identity(rate):
+    async def bench(ctx, dut, host):
+        for name, value in {
+            "ID": ID, "VERSION": 0x10000, "CONFIG": CONFIG.digest,
+            "SHAPE": 8 | 2 << 8 | 256 << 16, "WATCHDOG": 1 << 20, "CONTROL": 0, "CYCLES": 0,
+        }.items():
+            assert await host.read(ctx, OFFSETS[name]) == (value, OKAY), name
+        assert ID.to_bytes(4, "little") == b"FICR"
+    run(bench, rate=rate)
+
+
+@pytest.mark.parametrize("rate", (1.0, 0.6, 0.2))
+def test_storage(rate):
+    """Random writes with random strobes against a model; outputs follow the registers."""
+    rng = random.Random(7)
+
+    async def bench(ctx, dut, host):
+        writable = [r for r in REGISTERS if r.access == "rw"]
+        model = {r.name: r.reset for r in writable}
+        for _ in range(60):
+            register, word, strobes = rng.choice(writable), rng.getrandbits(32), rng.randrange(16)
+            mask = sum(0xFF << 8 * i for i in range(4) if strobes >> i & 1) & register.mask
+            model[register.name] = model[register.name] & ~mask | word & mask
+            assert await host.write(ctx, register.offset, word, strobes) == OKAY
+            seen = rng.choice(writable)
+            assert await host.read(ctx, seen.offset) == (model[seen.name], OKAY)
+        outputs = {"PROGRAM": dut.program, "WINDOW_BASE": dut.window_base,
+                   "WINDOW_VECTORS": dut.window_vectors, "WATCHDOG": dut.watchdog}
+        for name, output in outputs.items():
+            assert ctx.get(output) == model[name]
+            assert model[name] != 0
+        assert model["WINDOW_BASE"] % 4096 == 0
+    run(bench, rate=rate)
+
+
+def test_errors():
+    """Unmapped addresses and writes to read-only registers answer SLVERR and change nothing."""
+    async def bench(ctx, dut, host):
+        for offset in range(0, 256, 4):
+            register = next((r for r in REGISTERS if r.offset == offset), None)
+            _, response = await host.read(ctx, offset)
+            assert response == (OKAY if register else SLVERR), offset
+            if register is None or register.access == "ro":
+                before = await host.read(ctx, offset)
+                assert await host.write(ctx, offset, 0xFFFF_FFFF) == SLVERR, offset
+                assert await host.read(ctx, offset) == before
+    run(bench, rate=0.8)
+
+
+def test_commands():
+    """Each command is one cycle long, and only byte 0 gives one."""
+    counts = {"start": 0, "soft_reset": 0}
+
+    def count(dut):
+        async def bench(ctx):
+            while True:
+                start, reset = await ticked(ctx, dut.start, dut.soft_reset)
+                counts["start"] += start
+                counts["soft_reset"] += reset
+        return bench
+
+    async def bench(ctx, dut, host):
+        for word, strobes, expected in (
+            (1, 15, (1, 0)), (2, 15, (1, 1)), (3, 1, (2, 2)), (3, 14, (2, 2)), (0, 15, (2, 2)),
+        ):
+            assert await host.write(ctx, OFFSETS["CONTROL"], word, strobes) == OKAY
+            assert tuple(counts.values()) == expected
+    run(bench, rate=0.5, background=(count,))
+
+
+def test_status_and_interrupt():
+    async def bench(ctx, dut, host):
+        ctx.set(dut.busy, 1)
+        assert await host.read(ctx, OFFSETS["STATUS"]) == (1, OKAY)
+        ctx.set(dut.busy, 0)
+        ctx.set(dut.error, 1)
+        ctx.set(dut.error_code, Error.WINDOW)
+        ctx.set(dut.error_index, 0x1234)
+        assert await host.read(ctx, OFFSETS["STATUS"]) == (4 | Error.WINDOW.value << 8, OKAY)
+        assert await host.read(ctx, OFFSETS["ERROR_INSTRUCTION"]) == (0x1234, OKAY)
+        assert not ctx.get(dut.interrupt)
+        await host.write(ctx, OFFSETS["INTERRUPT"], 1)
+        assert ctx.get(dut.interrupt)
+        ctx.set(dut.error, 0)
+        ctx.set(dut.error_code, Error.NONE)
+        await ticked(ctx, dut.busy)
+        assert not ctx.get(dut.interrupt)
+        ctx.set(dut.done, 1)
+        await ticked(ctx, dut.busy)
+        assert ctx.get(dut.interrupt)
+        assert await host.read(ctx, OFFSETS["STATUS"]) == (2, OKAY)
+    run(bench)
+
+
+def test_counters():
+    """Every state and beat is counted while a run lasts, from 0 again in the next run."""
+    rng = random.Random(3)
+
+    async def bench(ctx, dut, host):
+        for cycles in (137, 60):
+            seen = {r.name: 0 for r in REGISTERS if r.offset >= OFFSETS["CYCLES"]}
+            for i in range(cycles + 20):
+                running = i < cycles
+                state = rng.choice(list(EngineState))
+                read, write = rng.getrandbits(1), rng.getrandbits(1)
+                ctx.set(dut.running, running)
+                ctx.set(dut.state, state)
+                ctx.set(dut.read_beat, read)
+                ctx.set(dut.write_beat, write)
+                await ticked(ctx, dut.busy)
+                if running:
+                    seen["CYCLES"] += 1
+                    seen[state.name] += 1
+                    seen["READ_BEATS"] += read
+                    seen["WRITE_BEATS"] += write
+            assert set(seen) == {s.name for s in EngineState} | {
+                "CYCLES", "READ_BEATS", "WRITE_BEATS"}
+            for name, value in seen.items():
+                assert await host.read(ctx, OFFSETS[name]) == (value, OKAY), name
+    run(bench)
