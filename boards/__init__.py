@@ -46,12 +46,12 @@ def available() -> dict[str, tuple[Board, ...]]:
 
 
 def get(name: str, variant: str | None = None) -> Board:
-    """The board `name`, in its first variant if none is named; `arty_a7` is `arty-a7`.
+    """The board `name`, in its first variant if none is named; `arty-a7` is `arty_a7`.
 
     Raises `UnknownBoard`.
     """
     boards = available()
-    variants = boards.get(name.replace("_", "-"))
+    variants = boards.get(name.replace("-", "_"))
     if variants is None:
         raise UnknownBoard(f"board '{name}' is unknown; there are: {', '.join(boards)}")
     if variant is None:

@@ -8,7 +8,7 @@ from hw.config import Config
 
 from . import Board
 
-NAME = "arty-a7"
+NAME = "arty_a7"
 CLOCK_HZ = 100e6
 
 VARIANTS = (

@@ -14,7 +14,7 @@ from .linear_reader import LinearReader
 BANKS = 4
 """Pixels in a vector of the image; as many banks hold a line, pixel ``x`` in bank ``x % BANKS``."""
 PREFETCH = 32
-"""Vectors that may be under way from memory; one window needs at most ``stride**2 / 4`` of them."""
+"""Vectors that may be under way from memory: its latency is all they have to cover."""
 Pixel = data.ArrayLayout(8, 3)
 
 POSITION = signed(14)

@@ -24,7 +24,7 @@ class MultiplierRow(wiring.Component):
 
     The products of the activation in cycle ``t`` appear in cycle ``t + LATENCY``. ``load`` puts
     ``weights`` into the shadow bank; ``swap`` makes the shadow bank active for the activation of
-    the same cycle and later ones. ``swap`` comes at least ``LOAD_CYCLES`` cycles after its ``load``;
+    the same cycle and later ones. ``swap`` comes at least ``LOAD_CYCLES`` cycles after ``load``;
     the next ``load`` may come in the cycle of the ``swap``. There is no reset of the datapath.
 
     Members

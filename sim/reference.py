@@ -23,22 +23,29 @@ class Reference:
         except ImportError:
             raise UserError("onnxruntime is needed for the reference: install it with pip") \
                 from None
-        source = model if isinstance(model, onnx.ModelProto) else onnx.load(str(model))
-        model = onnx.ModelProto()
-        model.CopyFrom(source)
-        self.outputs = [output.name for output in model.graph.output]
-        _expose(model)
+        exposed = _exposed(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.add_session_config_entry("session.qdqisint8allowed", "1")
-        self.session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        try:
+            self.session = onnxruntime.InferenceSession(
+                exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 (onnxruntime's errors share no base)
+            reason = str(error).splitlines()[0]
+            raise UserError(f"onnxruntime does not take the model: {reason}") from None
 
     def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        """All integer activations and the model's outputs by name, without the batch dimension."""
+        """All integer activations and the model's outputs by name, without the batch dimension.
+
+        `image` is the model's input, with or without its batch dimension.
+        """
         source = self.session.get_inputs()[0]
-        image = np.asarray(image)
-        image = image.reshape(source.shape)
+        shape = tuple(source.shape)
+        if np.shape(image) not in (shape, shape[1:]):
+            raise UserError(f"an input of shape {list(np.shape(image))} for {list(shape)}")
+        image = np.asarray(image).reshape(shape)
+        if source.type == "tensor(float)":
+            image = image.astype(np.float32)
         names = [output.name for output in self.session.get_outputs()]
         values = self.session.run(names, {source.name: image})
         return {name: _unbatched(value) for name, value in zip(names, values, strict=True)}
@@ -49,8 +56,10 @@ def run(model: str | Path | onnx.ModelProto, image: np.ndarray) -> dict[str, np.
     return Reference(model).run(image)
 
 
-def _expose(model: onnx.ModelProto) -> None:
-    """Make the output of every QuantizeLinear of an activation an output of the model."""
+def _exposed(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which the output of every QuantizeLinear of an activation is an output."""
+    model = onnx.ModelProto()
+    model.CopyFrom(source if isinstance(source, onnx.ModelProto) else onnx.load(str(source)))
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
@@ -65,6 +74,7 @@ def _expose(model: onnx.ModelProto) -> None:
         dtype = np.uint8 if zero_point is None else numpy_helper.to_array(zero_point).dtype
         graph.output.append(helper.make_tensor_value_info(
             node.output[0], helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None))
+    return model
 
 
 def _unbatched(value: np.ndarray) -> np.ndarray:

@@ -32,7 +32,10 @@ WATCHDOG = 1 << 17
 
 
 class CoreError(Exception):
-    """The core ended a run with an error. `error` is the `hw.isa.Error`, `instruction` its index."""
+    """The core ended a run with an error, or did not end it.
+
+    `error` is the `hw.isa.Error` and `instruction` the index of the instruction, if it told them.
+    """
 
     def __init__(self, message: str, error: Error | None = None, instruction: int | None = None):
         super().__init__(message)
@@ -233,6 +236,7 @@ class CoreSimulator:
             failures.append("memory outside the window was written")
         counted = self.read_register("READ_BEATS"), self.read_register("WRITE_BEATS")
         if counted != beats:
-            failures.append(f"the core counted {counted} beats read and written, the memory {beats}")
+            failures.append(f"beats read and written: the core counted {counted}, the memory "
+                            f"{beats}")
         if failures:
             raise HarnessFailure("; ".join(failures))

@@ -166,13 +166,17 @@ def add_constants(sa, za, sb, zb, sc, zc, table=None, where: str = "add"):
     for reach in _REACHES:
         lowest, highest = (limit - a * add_a - b * add_b - round(offset * 2**ADD_POINT)
                            for limit in (thresholds[table], thresholds[table + 1] - 1))
-        near = np.minimum(-lowest, highest) < 2 * 255 * 2 * reach
+        slack = np.minimum(-lowest, highest)
+        near = slack <= max(2 * 2 * 255 * reach, np.partition(slack, 99, axis=None)[99])
         steps = np.arange(-reach, reach + 1)
         step_a, step_b = (s.ravel()[:, None] for s in np.meshgrid(steps, steps))
         moved = step_a * a[near] + step_b * b[near]
         lows, highs = lowest[near] - moved, highest[near] - moved
-        # The best add_c is one of the ends of the tightest bounds.
+        # The best add_c is one of the ends of the tightest bounds, or anything between them; no
+        # pair beyond ``near`` has a say within the window.
+        window = 2 * 255 * reach
         ends = np.concatenate((np.sort(lows, 1)[:, -12:], np.sort(highs, 1)[:, :12]), axis=1)
+        ends = np.clip(ends, -window, window)
         wrong = np.stack([(lows > end).sum(1) + (highs < end).sum(1)
                           for end in ends.T[:, :, None]], axis=1)
         at = np.unravel_index(wrong.argmin(), wrong.shape)

@@ -179,7 +179,7 @@ def check(rng, maps, rate=1.0):
     assert by_branch(outputs) == expected
 
 
-@pytest.mark.parametrize("size", [4, 5, 6, 7, 13])
+@pytest.mark.parametrize("size", [4, 5, 6, 7])
 @pytest.mark.parametrize("ceil", [False, True])
 @pytest.mark.parametrize("kernel, stride", [(3, 2), (2, 2), (3, 3), (2, 1)])
 def test_whole_maps(size, ceil, kernel, stride):
@@ -189,7 +189,7 @@ def test_whole_maps(size, ceil, kernel, stride):
     check(rng, [(g, (1, 2))])
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_maps(seed):
     """Maps of any size and padding after each other, random stalls on every side."""
     rng = random.Random(seed)

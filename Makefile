@@ -1,0 +1,34 @@
+# make demo: a small SqueezeNet classifies handwritten digits on simulated RTL.
+# make test: every test. Both install what they need into .venv, pinned by constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.demo
+	$(RUN) examples/digits/demo.py
+
+test: $(VENV)/.dev
+	$(RUN) -m pytest tests
+
+lint: $(VENV)/.dev
+	$(RUN) -m ruff check .
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV)"
+	$(INSTALL) -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing into $(VENV)"
+	$(INSTALL) -e '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,309 @@
+"""Simulates a whole network on the core and compares every value of every layer.
+
+    python -m sim.run MODEL.onnx --image FILE... [--board NAME]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import boards
+from hw.config import Config
+from sw.compiler import compile_graph
+from sw.errors import UserError
+from sw.graph import Graph
+from sw.image import load_input
+from sw.importer import import_model
+
+from .check import LayerCheck, check_outputs, check_run
+from .golden import graph as golden
+from .harness import Memory
+from .report import TerminalProgress, build_report, format_report
+from .simulator import CoreError, CoreSimulator, HarnessFailure, Run
+from .tail import host_tail, labels_of, same_ranking, top_classes
+
+__all__ = ["CHECKS", "PRESETS", "Outcome", "main", "run", "simulate"]
+
+CHECKS = ("golden", "onnxruntime", "none")
+PRESETS = {
+    "128-lanes": Config(co_lanes=8),
+    "256-lanes": Config(),
+    "512-lanes": Config(pixels=2, requantisers=16),
+    "1024-lanes": Config(pixels=4, requantisers=16, act_vectors=16384, weight_vectors=2048),
+}
+DEFAULT_PRESET = "256-lanes"
+DEFAULT_CLOCK = 100e6
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`report` is the JSON report; `checks` has the counts of each layer over all images."""
+
+    report: dict[str, Any]
+    checks: list[LayerCheck]
+    labels: list[str]
+    unknown: list[str]
+    """Tensors that the reference does not have: not compared."""
+
+
+def run(model: str | Path, inputs: Sequence[str | Path | np.ndarray], **options) -> dict[str, Any]:
+    """The report of `simulate`, which see."""
+    return simulate(model, inputs, **options).report
+
+
+def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
+             board: str | boards.Board | None = None, variant: str | None = None,
+             config: Config | None = None, check: str = "golden", preprocess: str = "auto",
+             memory: Memory = Memory(), waves: Path | None = None,
+             progress: Progress = lambda what, fraction: None) -> Outcome:
+    """Compiles the model, builds the core and runs the program once for each input.
+
+    `inputs` are files that `sw.image` reads, or float arrays (C, H, W) or (1, C, H, W). The core is
+    that of the board, or `config`, or 256 lanes. `check` names the reference: `golden`,
+    `onnxruntime` or `none`. Raises `UserError` for bad input, `CoreError` and `HarnessFailure` if
+    the core misbehaves; differing values are counted in the report.
+    """
+    if check not in CHECKS:
+        raise UserError(f"check '{check}' is unknown; there are: {', '.join(CHECKS)}")
+    if not len(inputs):
+        raise UserError("no image is given")
+    if board is not None and config is not None:
+        raise UserError("a board and a configuration are given; one of them is supported")
+    if isinstance(board, str):
+        try:
+            board = boards.get(board, variant)
+        except boards.UnknownBoard as error:
+            raise UserError(str(error)) from None
+    clock_hz = board.clock_hz if board else DEFAULT_CLOCK
+    config = board.config if board else config or PRESETS[DEFAULT_PRESET]
+
+    graph = import_model(model)
+    images = [_image(source, graph, preprocess) for source in inputs]
+    progress("compile the network", 0)
+    program = compile_graph(graph, config)
+    reference = _reference(check, model, graph)
+    checker = _Checker(graph, program)
+    runs: list[Run] = []
+    tops = []
+    with CoreSimulator(config, memory=memory, waves=waves, progress=progress) as simulator:
+        simulator.load(program)
+        for number, image in enumerate(images):
+            what = f"image {number + 1} of {len(images)}"
+            done = simulator.infer(
+                golden.input_integers(graph, image),
+                lambda part, what=what, n=number: progress(what, (n + part) / len(images)))
+            outputs = host_tail(graph, done.tensors)
+            tops.append(top_classes(outputs[graph.outputs[0]]))
+            if reference:
+                checker.add(done, outputs, reference(image), exact=check == "golden")
+            # the probes of one image are large: only figures stay
+            runs.append(dataclasses.replace(done, results=done.results[:0],
+                                            outputs=done.outputs[:0]))
+    report = build_report(program, config.lanes, runs, _names(inputs), tops, clock_hz,
+                          checker.checked, checker.mismatches)
+    return Outcome(report, checker.layers, labels_of(graph), sorted(checker.unknown))
+
+
+def _names(inputs: Sequence[str | Path | np.ndarray]) -> list[str]:
+    return [f"input {i}" if isinstance(source, np.ndarray) else str(source)
+            for i, source in enumerate(inputs)]
+
+
+def _image(source: str | Path | np.ndarray, graph: Graph, preprocess: str) -> np.ndarray:
+    if not isinstance(source, np.ndarray):
+        return load_input(source, graph, preprocess)
+    shape = graph.tensors[graph.input_node.output].shape
+    if source.shape not in (shape, (1, *shape)):
+        raise UserError(f"an input of shape {list(source.shape)}; the network takes "
+                        f"{[1, *shape]}")
+    return source
+
+
+def _reference(check: str, model: str | Path,
+               graph: Graph) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
+    if check == "none":
+        return None
+    if check == "golden":
+        return lambda image: golden.run(graph, image)
+    from .reference import Reference
+
+    return Reference(model).run
+
+
+class _Checker:
+    """Adds up the comparisons of all images by layer."""
+
+    def __init__(self, graph: Graph, program):
+        self.graph, self.program = graph, program
+        self.layers = [LayerCheck(layer.name) for layer in program.layers]
+        self.layers.append(LayerCheck("outputs"))
+        self.unknown: set[str] = set()
+
+    @property
+    def checked(self) -> int:
+        return sum(layer.checked for layer in self.layers)
+
+    @property
+    def mismatches(self) -> int:
+        return sum(layer.mismatches for layer in self.layers)
+
+    def add(self, done: Run, outputs: dict[str, np.ndarray], reference: dict[str, np.ndarray],
+            exact: bool) -> None:
+        check = check_run(self.program, reference, done.results, done.outputs)
+        self.unknown |= check.unknown
+        found = [*check.layers, check_outputs(self.program, reference, done.tensors)]
+        for total, layer in zip(self.layers, found, strict=True):
+            total.note(layer.checked, layer.mismatches, layer.first)
+        self._final(outputs, reference, exact)
+
+    def _final(self, outputs, reference, exact: bool) -> None:
+        """Model outputs: every value if the reference computes the same tail, else the ranking."""
+        total = self.layers[-1]
+        for name, values in outputs.items():
+            expected = reference[name].reshape(values.shape)
+            if exact:
+                differ = int((values != expected).sum())
+                total.note(values.size, differ, f"output {name}: {differ} of {values.size} values "
+                           "differ" if differ else "")
+            elif not same_ranking(values, expected):
+                total.note(0, 1, f"output {name}: best classes {top_classes(values)}, expected "
+                           f"{top_classes(expected)}")
+
+
+def describe(outcome: Outcome, check: str) -> str:
+    """The report for a reader."""
+    report, labels = outcome.report, outcome.labels
+    lines = [format_report(report)]
+    for image in report["images"]:
+        best = ", ".join(f"{labels[index] if index < len(labels) else index} {score:.4g}"
+                         for index, score in image["top5"])
+        lines.append(f"{image['file']}: {best}")
+    if check == "none":
+        lines.append("nothing was compared (--check none)")
+        return "\n".join(lines)
+    lines.append(f"{report['checked_values']:,} values compared with {check}: "
+                 f"{report['mismatches']:,} mismatches")
+    if outcome.unknown:
+        lines.append(f"not compared, {check} does not give: {', '.join(outcome.unknown)}")
+    for layer in outcome.checks:
+        if layer.mismatches:
+            lines.append(f"MISMATCH in {layer.name}: {layer.mismatches:,} of {layer.checked:,} "
+                         f"values; first: {layer.first}")
+    return "\n".join(lines)
+
+
+def parse_config(text: str) -> Config:
+    """A preset's name, a JSON object, or the name of a file that holds one."""
+    if text in PRESETS:
+        return PRESETS[text]
+    try:
+        fields = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+    except OSError as error:
+        raise UserError(f"configuration {text}: {error.strerror}; presets are "
+                        f"{', '.join(PRESETS)}") from None
+    except ValueError as error:
+        raise UserError(f"configuration {text}: not JSON: {error}") from None
+    known = {field.name: field.type for field in dataclasses.fields(Config)}
+    if not isinstance(fields, dict):
+        raise UserError(f"configuration {text}: a JSON object is needed")
+    for name, value in fields.items():
+        if name not in known:
+            raise UserError(f"configuration {text}: '{name}' is unknown; fields are "
+                            f"{', '.join(known)}")
+        kind = str if known[name] in (str, "str") else int
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UserError(f"configuration {text}: {name} is {value!r}, needed: {kind.__name__}")
+    try:
+        return Config(**fields)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _writable(path: Path | None) -> None:
+    """Fails before the work, not after it."""
+    if path is None:
+        return
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write {path}: not a file in a folder that can be written")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sim.run",
+        description="Simulate a network on the core, cycle by cycle, and compare every value of "
+                    "every layer with a reference. Exit status: 0 all equal, 1 a mismatch or "
+                    "failure of the core, 2 bad input.",
+        epilog="example: python -m sim.run squeezenet.onnx --image cat.jpg --board arty_a7 "
+               "--json report.json")
+    parser.add_argument("model", type=Path, help="quantized model (QDQ ONNX)")
+    parser.add_argument("--image", nargs="+", required=True, metavar="FILE", dest="images",
+                        help="photographs or tensors (.npy, .npz); the program is started again "
+                             "for each")
+    parser.add_argument("--board", metavar="NAME", help="the board's core and clock")
+    parser.add_argument("--variant", help="of the board")
+    parser.add_argument("--config", metavar="JSON", help="a core without a board: a file, a JSON "
+                        f"object, or one of {', '.join(PRESETS)} (default {DEFAULT_PRESET})")
+    parser.add_argument("--memory-latency", type=int, default=30, metavar="CYCLES",
+                        help="from a read address to the first beat (default 30)")
+    parser.add_argument("--memory-width", type=int, default=16, metavar="BYTES",
+                        help="bytes a cycle, reads and writes together, 1 to 32 (default 16)")
+    parser.add_argument("--stalls", type=int, default=0, metavar="PERCENT",
+                        help="cycles in which each AXI channel stands still (default 0)")
+    parser.add_argument("--seed", type=int, default=1, help="of the stalls (default 1)")
+    parser.add_argument("--preprocess", default="auto", metavar="NAME",
+                        help="from pixels to the network's input (default: what the model says)")
+    parser.add_argument("--check", choices=CHECKS, default="golden",
+                        help="reference for every value (default golden)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report there")
+    parser.add_argument("--waves", type=Path, metavar="FILE",
+                        help="write all signals there (VCD, large)")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    progress = TerminalProgress()
+    try:
+        if options.variant is not None and options.board is None:
+            raise UserError("--variant needs --board")
+        _writable(options.json)
+        _writable(options.waves)
+        outcome = simulate(
+            options.model, options.images, board=options.board, variant=options.variant,
+            config=parse_config(options.config) if options.config else None,
+            check=options.check, preprocess=options.preprocess, waves=options.waves,
+            memory=Memory(options.memory_latency, options.memory_width, stalls=options.stalls,
+                          seed=options.seed),
+            progress=progress)
+        progress.close()
+        print(describe(outcome, options.check))
+        if options.json:
+            part = options.json.with_name(f".{options.json.name}.part")
+            part.write_text(json.dumps(outcome.report, indent=2) + "\n")
+            part.replace(options.json)
+    except (UserError, OSError) as error:
+        progress.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (CoreError, HarnessFailure) as error:
+        progress.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 1 if outcome.report["mismatches"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
