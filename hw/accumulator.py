@@ -20,9 +20,15 @@ class Accumulator(wiring.Component):
     pixels leave one by one on ``results``. ``credit`` pulses when a FIFO gives an entry away.
     A step index returns only after a whole tile has been loaded, so the two cycles between read
     and write need no bypass. Memory: ``strip_steps + depth`` words of all lanes' sums in LUT RAM.
+
+    With two halves the first half of a whole strip waits for the second: ``depth`` is at least
+    ``strip_steps`` then (ValueError).
     """
 
     def __init__(self, config: Config, depth: int):
+        if config.halves > 1 and depth < config.strip_steps:
+            raise ValueError(f"accumulator: depth is {depth}, a strip of the first half needs "
+                             f"{config.strip_steps}")
         self.config, self.depth = config, depth
         super().__init__({
             "step": In(step_layout(config)),

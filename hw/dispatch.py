@@ -183,17 +183,16 @@ class Dispatch(wiring.Component):
             with m.State("DECODE"):
                 m.d.comb += check.start.eq(1)
                 m.next = "CHECK"
-            with m.State("CHECK"):
-                with m.If(check.done):
-                    with m.If(check.opcode_fault):
-                        stop(Error.OPCODE)
-                    with m.Elif(check.operand_fault):
-                        stop(Error.OPERAND)
-                    with m.Elif(header.opcode == Opcode.END.value):
-                        m.d.sync += ending.eq(1)
-                        m.next = "END"
-                    with m.Else():
-                        m.next = "QUEUE"
+            with m.State("CHECK"), m.If(check.done):
+                with m.If(check.opcode_fault):
+                    stop(Error.OPCODE)
+                with m.Elif(check.operand_fault):
+                    stop(Error.OPERAND)
+                with m.Elif(header.opcode == Opcode.END.value):
+                    m.d.sync += ending.eq(1)
+                    m.next = "END"
+                with m.Else():
+                    m.next = "QUEUE"
             with m.State("QUEUE"):
                 m.d.comb += offer.eq(1)
                 with m.If(queued):

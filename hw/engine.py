@@ -14,7 +14,8 @@ from .tile_loader import TileLoader
 from .walker import TileCommand, TileWalker
 
 RESULT_DEPTH = 32
-"""Steps of finished sums that wait for the requantisers."""
+"""Steps of finished sums that wait for the requantisers; with two halves a whole strip of the first
+waits for the second."""
 
 
 class Engine(wiring.Component):
@@ -56,11 +57,12 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        depth = config.strip_steps if config.halves > 1 else RESULT_DEPTH
         m.submodules.walker = walker = TileWalker(config)
         m.submodules.loader = loader = TileLoader(config)
-        m.submodules.stepper = stepper = Stepper(config, RESULT_DEPTH)
+        m.submodules.stepper = stepper = Stepper(config, depth)
         m.submodules.array = array = Array(config)
-        m.submodules.accumulator = accumulator = Accumulator(config, RESULT_DEPTH)
+        m.submodules.accumulator = accumulator = Accumulator(config, depth)
 
         connect(m, flipped(self.command), walker.command)
         connect(m, walker.tile, loader.tile)

@@ -1,4 +1,4 @@
-"""The bank of requantisers: from sums to finished vectors, through as many stages as a pass asks."""
+"""The bank of requantisers: from sums to finished vectors, through the stages a pass asks for."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -264,7 +264,7 @@ class Finisher(wiring.Component):
             with m.Elif(from_loop):
                 m.d.sync += operand.eq(byte[u] | (Mux(is_add, other[u], 0) << PAIR))
                 with m.If(is_add):
-                    m.d.sync += [record.bias.eq(0), record.shift.eq(ADD_SHIFT)]
+                    m.d.sync += record.eq(Record.const({"shift": ADD_SHIFT}))
             with m.Else():
                 m.d.sync += operand.eq(new[u])
             m.d.comb += [

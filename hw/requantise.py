@@ -24,7 +24,7 @@ OPERAND = 26
 PAIR = 17
 """Place of the second byte of an add; also the bits of the low factor (one DSP port)."""
 ADD_SHIFT = POINT - ADD_POINT - PAIR
-"""Shift of the record of an add; its bias is 0."""
+"""Shift of the record of an add; its bias and mantissa are 0."""
 
 SHIFTED = 35
 """Signed bits kept of a shifted sum: beyond, any normalised mantissa saturates."""
@@ -48,9 +48,9 @@ class Requantiser(wiring.Component):
     255)`` where ``x = operand + bias``. If ``shift`` is above 1 the highest bit of the mantissa
     must be set: an ``x << shift`` of more than ``SHIFTED`` bits saturates.
 
-    With ``add`` set ``operand`` is ``a + (b << PAIR)``, the bias 0 and the shift ``ADD_SHIFT``;
-    ``result`` is ``clamp(round((a * add_a + b * add_b + add_c) * 2**-ADD_POINT) + correction, low,
-    255)``; ``zero`` must be 0.
+    With ``add`` set ``operand`` is ``a + (b << PAIR)``, bias and mantissa are 0 and the shift is
+    ``ADD_SHIFT``; ``result`` is ``clamp(round((a * add_a + b * add_b + add_c) * 2**-ADD_POINT) +
+    correction, low, 255)``; ``zero`` must be 0.
 
     ``constants`` must not change while an add is under way. ``zero`` and ``low`` are those of the
     operand ``LIMITS_AT`` cycles before.
@@ -85,10 +85,12 @@ class Requantiser(wiring.Component):
         x = after(self.operand + self.record.bias.as_signed(), 1, "x")
         shift = after(self.record.shift, 1, "shift")
         mantissa = after(self.record.mantissa, 2, "mantissa")
-        add2 = after(self.add, 2, "add")
-        add3 = after(add2, 1, "add3")
+        add1 = after(self.add, 1, "add1")
+        add3 = after(add1, 2, "add3")
+        correction = after(self._correction(after, add1), 4, "correction")
+        add_a = after(Mux(add1, self.constants.add_a, 0), 1, "add_a")
+        add_b = after(Mux(add1, self.constants.add_b, 0), 1, "add_b")
         add5 = after(add3, 2, "add5")
-        correction = after(self._correction(), 6, "correction")
 
         # 2 and 3: shifted in two steps into the two factors; whether that lost anything.
         coarse = after((x << (shift[3:] << 3))[:SHIFTED].as_signed(), 1, "coarse")
@@ -96,8 +98,9 @@ class Requantiser(wiring.Component):
         shifted = (coarse << fine)[:SHIFTED]
         low_factor = after(shifted[:PAIR], 1, "low_factor")
         high_factor = after(shifted[PAIR:].as_signed(), 1, "high_factor")
-        low_scale = after(Mux(add2, self.constants.add_a, mantissa), 1, "low_scale")
-        high_scale = after(Mux(add2, self.constants.add_b, mantissa), 1, "high_scale")
+        # One of the two terms is 0: the adder is that of the DSP, a multiplexer would not be.
+        low_scale = after((mantissa + add_a)[:MANTISSA], 1, "low_scale")
+        high_scale = after((mantissa + add_b)[:MANTISSA], 1, "high_scale")
 
         coarse_lost = after(self._lost(m, x, shift[3:], 8), 1, "coarse_lost")
         lost = after(coarse_lost | self._lost(m, coarse, fine, 1), 5, "lost")
@@ -156,13 +159,12 @@ class Requantiser(wiring.Component):
                     m.d.comb += lost.eq(top.any() & ~top.all())
         return lost
 
-    def _correction(self):
-        """-1, 0 or 1 for the pair on ``operand``."""
+    def _correction(self, after, add1):
+        """-1, 0 or 1 for the pair on ``operand``, two cycles later."""
         pair = Cat(self.operand[:8], self.operand[PAIR:PAIR + 8])
-        hits, ups = [], []
-        for entry in self.constants.corrections:
-            hit = self.add & entry.valid & (pair == Cat(entry.a, entry.b))
-            hits.append(hit)
-            ups.append(hit & entry.up)
-        hit = Cat(hits).any()
-        return Cat(hit, hit & ~Cat(ups).any()).as_signed()
+        entries = self.constants.corrections
+        hits = after(Cat(entry.valid & (pair == Cat(entry.a, entry.b)) for entry in entries),
+                     1, "hits")
+        ups = Cat(entry.up for entry in entries)
+        down = add1 & (hits & ~ups).any()
+        return after(Cat(add1 & hits.any(), down).as_signed(), 1, "correction")

@@ -177,7 +177,7 @@ class Store(wiring.Component):
                 waited.eq(0),
                 branch.eq(vector.branch),
                 burst.beats_minus_1.eq(beats_minus_1),
-                burst.outside.eq(outside | (joins & burst.outside)),
+                burst.outside.eq(outside),  # addresses rise: the last vector speaks for all
                 burst.index.eq(index),
                 burst.to_act.eq(to_act),
                 burst.end.eq(ends),

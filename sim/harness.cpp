@@ -109,7 +109,8 @@ struct Harness {
     } csr{};  // the CSR port in the last cycle
 
     std::vector<Record> results, outputs;
-    std::vector<uint64_t> histogram;  // [layer][state]
+    std::vector<uint64_t> histogram;  // [layer][state], cycles of harness_run only
+    bool running = false;
     uint64_t beats_read = 0, beats_written = 0;
     std::vector<std::string> failures;
     std::string failure_text;
@@ -141,7 +142,8 @@ struct Harness {
 
     uint8_t response_at(uint64_t address) const {
         if (address + VECTOR > memory.size()) return DECERR;
-        return address + VECTOR > error_first && address <= error_last ? SLVERR : OKAY;
+        bool hit = address + VECTOR > error_first && address <= error_last;
+        return hit && error_first <= error_last ? SLVERR : OKAY;
     }
 
     size_t outstanding() const {
@@ -222,9 +224,11 @@ struct Harness {
         }
         if (PROBE(output)[0] & 1)
             record(outputs, 0, (PROBE(output)[0] >> 1) & 1, 2, PROBE(output).data());
-        size_t cell = size_t(PROBE(layer)) * STATES + PROBE(state);
-        if (cell >= histogram.size()) histogram.resize((cell / STATES + 1) * STATES);
-        histogram[cell]++;
+        if (running) {
+            size_t cell = size_t(PROBE(layer)) * STATES + PROBE(state);
+            if (cell >= histogram.size()) histogram.resize((cell / STATES + 1) * STATES);
+            histogram[cell]++;
+        }
     }
 
     static void record(std::vector<Record> &into, unsigned stage, unsigned branch, unsigned shift,
@@ -245,7 +249,8 @@ struct Harness {
                         read_queue.size() < READ_QUEUE;
             bool write = !writes.empty() && !write_queue.empty();
             if (!read && !write) {
-                budget = VECTOR;  // nothing is saved up while idle
+                // while idle it saves up just enough to move a beat in the next cycle
+                budget = std::min(budget, VECTOR - std::min(VECTOR, bytes_per_cycle));
                 return;
             }
             if (write && (!read || write_turn))
@@ -389,7 +394,9 @@ API int harness_csr_read(Harness *h, uint32_t address, uint32_t *value) {
 // Runs until the interrupt is high or `cycles` have passed; returns the cycles run.
 API uint64_t harness_run(Harness *h, uint64_t cycles) {
     uint64_t start = h->now;
+    h->running = true;
     while (h->now - start < cycles && !h->top->INTERRUPT) h->cycle();
+    h->running = false;
     return h->now - start;
 }
 API int harness_interrupt(Harness *h) { return h->top->INTERRUPT; }

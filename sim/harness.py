@@ -181,7 +181,8 @@ class Harness:
 
     @property
     def histogram(self) -> np.ndarray:
-        """Cycles since the last `clear` by [layer, state] of the probe; (layers, STATES) uint64."""
+        """Cycles of `run` since the last `clear` by [layer, state] of the probe: (layers, STATES)
+        uint64."""
         layers = c_uint64()
         address = self._call("histogram", layers)
         flat = _view(address, layers.value * STATES, np.dtype(np.uint64))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import boards
-from hw.config import Config
+from hw.config import VECTOR, Config
 from sw.compiler import compile_graph
 from sw.errors import UserError
 from sw.graph import Graph
@@ -91,7 +91,7 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
     graph = import_model(model)
     images = [_image(source, graph, preprocess) for source in inputs]
     progress("compile the network", 0)
-    program = compile_graph(graph, config)
+    program = compile_graph(graph, config, min(memory.width / VECTOR, 1.0))
     reference = _reference(check, model, graph)
     checker = _Checker(graph, program)
     runs: list[Run] = []

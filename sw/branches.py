@@ -11,6 +11,7 @@ from . import exact
 from .errors import UserError
 from .graph import Add, Conv, GlobalAveragePool, MaxPool, Quant, Tensor
 from .layers import Addition, Average, Branch, Place, Pooling, Window, unsigned_zero
+from .tables import add_table, rescale_table
 
 __all__ = ["build_addition", "build_average", "build_branch", "build_pooling", "build_rescale",
            "gather_info", "same_quant"]
@@ -19,7 +20,6 @@ MAX_KERNEL = 7
 MAX_STRIDE = 2
 MAX_GROUPS = 255
 MAX_SIDE = (1 << 11) - 1
-MAX_PIXELS = (1 << 16) - 1
 MAX_POOL = 4
 
 Tensors = dict[str, Tensor]
@@ -55,12 +55,13 @@ def build_branch(conv: Conv, tensors: Tensors, channel: int, gather: Window | No
         channel=channel, macs=co * ci * kh * kw * out_rows * out_columns, rescale=rescale)
 
 
-def build_rescale(own: Quant, target: Quant) -> tuple[int, int, int]:
+def build_rescale(conv: Conv, own: Quant, target: Quant) -> tuple[int, int, int]:
     """(bias, mantissa, shift) that takes a byte from one quantization to another."""
     if same_quant(own, target):
         return -unsigned_zero(own), *exact.scale_record(np.float32(1))
-    return -unsigned_zero(own), *exact.rescale_record(
-        own.scale, unsigned_zero(own), target.scale, unsigned_zero(target))
+    return exact.rescale_record(
+        own.scale, unsigned_zero(own), target.scale, unsigned_zero(target),
+        rescale_table(own, target), where=f"{conv}, before its Concat")
 
 
 def build_addition(node: Add, tensors: Tensors, own: str, other: str, place: Place) -> Addition:
@@ -68,11 +69,14 @@ def build_addition(node: Add, tensors: Tensors, own: str, other: str, place: Pla
     if tensors[own].shape != tensors[other].shape:
         raise UserError(f"{node}: adds {tensors[own].shape} and {tensors[other].shape}; tensors "
                         "of one shape are supported")
-    constants = exact.add_constants(
-        a.scale, unsigned_zero(a), b.scale, unsigned_zero(b), y.scale, unsigned_zero(y))
-    return Addition(
-        node.output, place, constants.add_a, constants.add_b, constants.add_c,
-        tuple(constants.corrections), unsigned_zero(y) if node.relu else 0)
+    table = add_table(*(tensors[name].quant for name in node.inputs), y)
+    if node.inputs[0] != own:
+        table = table.T
+    add_a, add_b, add_c, corrections = exact.add_constants(
+        a.scale, unsigned_zero(a), b.scale, unsigned_zero(b), y.scale, unsigned_zero(y), table,
+        where=str(node))
+    return Addition(node.output, place, add_a, add_b, add_c, tuple(corrections),
+                    unsigned_zero(y) if node.relu else 0)
 
 
 def build_pooling(node: MaxPool, tensors: Tensors) -> Pooling:
@@ -111,10 +115,7 @@ def build_average(node: GlobalAveragePool, tensors: Tensors) -> Average:
 
 
 def _records(node, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        pairs = [exact.scale_record(scale) for scale in scales]
-    except ValueError as error:
-        raise UserError(f"{node}: {error}") from None
+    pairs = [exact.scale_record(scale, str(node)) for scale in scales]
     return (np.array([int(m) for m, _ in pairs], np.int64),
             np.array([int(s) for _, s in pairs], np.int64))
 

@@ -13,7 +13,7 @@ from hw.config import Config
 from .hazards import Waits
 from .layers import Branch, Layer, ceil_div
 
-__all__ = ["Strips", "Timeline", "divide", "pass_cycles", "pass_results"]
+__all__ = ["Strips", "Timeline", "divide", "is_single", "pass_cycles", "pass_results"]
 
 LATENCY = 40
 """Cycles from a request to the first vector of memory."""
@@ -49,6 +49,23 @@ def divide(pixels: int, single: bool, config: Config) -> Strips:
     steps = pixels if single else ceil_div(pixels, config.pixels)
     count = ceil_div(steps, config.strip_steps)
     return Strips(count, steps % count, steps // count)
+
+
+def is_single(layer: Layer, squeeze: bool, config: Config) -> bool:
+    """Whether adjacent pixels of the pass fall into one bank, so that they go one by one."""
+    if config.pixels == 1 or squeeze:
+        return False
+    width, out_width = layer.in_shape[2], layer.conv_shape[2]
+    jump = (width - (out_width - 1)) * layer.stride
+    for start in range(min(out_width, config.pixels)):
+        # The offsets of the pixels of a step whose first pixel is `start` before a row's end.
+        offsets, at, left = [], 0, start
+        for _ in range(config.pixels):
+            offsets.append(at % config.pixels)
+            at, left = (at + layer.stride, left - 1) if left else (at + jump, out_width - 1)
+        if len(set(offsets)) < config.pixels:
+            return True
+    return False
 
 
 def _tiles(branches: list[Branch], config: Config) -> int:

@@ -11,7 +11,7 @@ from hw.isa import ADD_POINT, CORRECTIONS, MANTISSA, POINT, SHIFT
 from .errors import UserError
 
 __all__ = ["add_array", "add_constants", "add_table", "requantise_array", "rescale_record",
-           "scale_record"]
+           "rescale_table", "scale_record"]
 
 _LOST = 34
 """Magnitudes of a shifted sum of more bits saturate (``hw.requantise.SHIFTED``)."""
@@ -73,12 +73,21 @@ def scale_record(scale, where: str = "scale") -> tuple[int, int]:
     return int(np.float64(fraction) * 2**MANTISSA), shift
 
 
-def rescale_record(sx, zx, sy, zy, table, where: str = "rescale") -> tuple[int, int, int]:
+def rescale_table(sx, zx, sy, zy) -> np.ndarray:
+    """QLinearConcat of ONNX Runtime for one input: ``table[x]``, 256 bytes as int64."""
+    sx, zx, sy, zy = (np.float32(v) for v in (sx, zx, sy, zy))
+    real = (np.arange(256, dtype=np.float32) - zx) * sx
+    return np.clip(np.rint(real / sy) + zy, 0, 255).astype(np.int64)
+
+
+def rescale_record(sx, zx, sy, zy, table=None, where: str = "rescale") -> tuple[int, int, int]:
     """(bias, mantissa, shift) that requantise each byte x to ``table[x]`` with zero point ``zy``.
 
-    ``table`` has 256 bytes; ``sx``, ``zx`` and ``sy`` are the scales and the zero point it was made
-    from. Tries float32(sx / sy), then its neighbours; UserError if no scale does it.
+    ``table`` has 256 bytes (default: ``rescale_table``); ``sx``, ``zx`` and ``sy`` are the scales
+    and the zero point it was made from. Tries float32(sx / sy), then its neighbours; UserError if
+    no scale does it: that of a ratio like 5/2, of whose many ties float32 takes each its own way.
     """
+    table = rescale_table(sx, zx, sy, zy) if table is None else table
     table = np.asarray(table, np.int64)
     x = np.arange(256) - int(zx)
     start = np.float32(sx) / np.float32(sy)
@@ -101,8 +110,9 @@ def rescale_record(sx, zx, sy, zy, table, where: str = "rescale") -> tuple[int, 
                     continue
                 if np.array_equal(requantise_array(x, candidate, shift, int(zy)), table):
                     return -int(zx), int(candidate), shift
-    raise UserError(f"{where}: no scale near {float(start)!r} requantises all 256 bytes as "
-                    f"ONNX Runtime does; supported: scales that agree with it")
+    raise UserError(f"{where}: no single factor near {float(start)!r} (scale {float(sx)!r} to "
+                    f"{float(sy)!r}) gives the 256 bytes of ONNX Runtime; supported: ratios "
+                    "without exact ties")
 
 
 def _fma(x, y, z) -> np.ndarray:
@@ -150,7 +160,8 @@ def add_constants(sa, za, sb, zb, sc, zc, table=None, where: str = "add"):
     ``table[a, b]`` is the wanted sum (default: ``add_table`` of the same scales and zero points).
     ``corrections`` are at most ``CORRECTIONS`` triples (a, b, up), as few as the search finds. For
     given factors every pair bounds ``add_c`` from both sides, so the best one is where the bounds
-    of the fewest pairs are violated. UserError if ratios or pairs are out of reach.
+    of the fewest pairs are violated. UserError if ratios or pairs are out of reach: those like 5/6
+    have thousands of exact ties, of which float32 takes each its own way.
     """
     table = add_table(sa, za, sb, zb, sc, zc) if table is None else np.asarray(table, np.int64)
     ratios = [np.float64(np.float32(s) / np.float32(sc)) for s in (sa, sb)]
@@ -190,6 +201,7 @@ def add_constants(sa, za, sb, zb, sc, zc, table=None, where: str = "add"):
         if best is not None and not best[3]:
             break
     if best is None or len(best[3]) > CORRECTIONS:
-        raise UserError(f"{where}: scales {float(sa)!r} + {float(sb)!r} -> {float(sc)!r}: more than "
-                        f"{CORRECTIONS} of 65536 sums differ from ONNX Runtime's")
+        raise UserError(f"{where}: scales {float(sa)!r} + {float(sb)!r} to {float(sc)!r}: of 65536 "
+                        f"sums more than {CORRECTIONS} differ from ONNX Runtime's; supported: "
+                        "ratios without exact ties")
     return best

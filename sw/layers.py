@@ -114,8 +114,8 @@ class Addition:
     add_a: int
     add_b: int
     add_c: int
-    corrections: tuple[tuple[int, int, int], ...]
-    """(a, b, +1 or -1)."""
+    corrections: tuple[tuple[int, int, bool], ...]
+    """(a, b, up)."""
     low: int
 
 
@@ -245,9 +245,10 @@ class Layer:
         return self.pooling.used_rows if self.pooling else self.conv_shape[1]
 
     def input_rows(self, start: int, stop: int) -> tuple[int, int]:
-        """Rows of the main pass's input that its output rows [start, stop) read."""
-        first = max(0, start * self.stride - self.pad_top)
-        last = min(self.in_shape[1], (stop - 1) * self.stride - self.pad_top + self.kernel)
+        """Rows of the main pass's input that its output rows [start, stop) read, at least one."""
+        height = self.in_shape[1]
+        first = min(max(0, start * self.stride - self.pad_top), height - 1)
+        last = min(height, (stop - 1) * self.stride - self.pad_top + self.kernel)
         return first, max(last, first + 1)
 
     def output_rows(self, start: int, stop: int) -> tuple[int, int]:

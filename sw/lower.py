@@ -64,8 +64,8 @@ class _Lowering:
         self.claimed.add(id(source))
         units = sorted(self._units(), key=lambda unit: self.order[id(unit.end)])
         if not units:
-            raise UserError(f"model {graph.source}: it has no convolution; the core computes "
-                            "networks of convolutions")
+            raise UserError("the model has no convolution; the core computes networks of "
+                            "convolutions")
         for unit in units:
             self._extend(unit, units)
         self._concatenations()
@@ -223,7 +223,7 @@ class _Lowering:
                                     "inside a layer")
                 outputs.append(NetworkOutput(name, self.places[name], summed.get(name)))
         if not outputs:
-            raise UserError(f"model {self.graph.source}: no result of the core is an output")
+            raise UserError("no result of the core is an output of the model")
         return outputs
 
     # -- one layer
@@ -242,7 +242,8 @@ class _Lowering:
             channels.append(tensors[unit.convs[0].output].shape[0])
         built = []
         for conv, channel in zip(unit.convs, channels, strict=True):
-            rescale = build_rescale(tensors[conv.output].quant, merged.quant) if rescales else None
+            rescale = build_rescale(conv, tensors[conv.output].quant, merged.quant) \
+                if rescales else None
             built.append(build_branch(conv, tensors, channel, gather, rescale))
         a, b = (None, built[0]) if len(built) == 1 else built
         window = unit.convs[-1]

@@ -7,13 +7,13 @@ stay on chip, is found by a beam search over the layers with the timeline of `es
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hw.config import Config
 
 from .bands import Band, Banding, bandings
 from .errors import UserError
-from .estimate import Timeline, divide, pass_cycles, pass_results
+from .estimate import Timeline, divide, is_single, pass_cycles, pass_results
 from .hazards import Hazards, Runs, Waits, runs
 from .layers import FeatureMap, Layer, Network
 from .memory import Region, place
@@ -121,12 +121,11 @@ def _may_stay(network: Network) -> set[str]:
 
 
 def _too_large(layer: Layer, config: Config) -> UserError:
-    why = "a global average needs its layer in one band" if layer.average else \
-        "the rows that one band needs"
-    return UserError(f"layer '{layer.name}': {why} do not fit {config.act_vectors} vectors of "
-                     "activation memory" if not layer.average else
-                     f"layer '{layer.name}': {why}, and its input does not fit "
-                     f"{config.act_vectors} vectors of activation memory")
+    what = "the rows that one band needs do"
+    if layer.average:
+        what = "a global average needs its layer in one band, and its input does"
+    return UserError(f"layer '{layer.name}': {what} not fit the {config.act_vectors} vectors of "
+                     "activation memory")
 
 
 class _State:
@@ -155,9 +154,11 @@ class _State:
         resident = self.resident.get(layer.source.map.name)
         width = layer.in_shape[2]
 
-        def test(banding: Banding) -> bool:
+        def test(banding: Banding, copies: int) -> bool:
+            copies = min(copies, len(banding.bands))
             squeeze = layer.squeeze.groups * banding.squeeze_rows * width if layer.squeeze else 0
-            source = 0 if resident else banding.source_rows * width * _source_planes(layer)
+            source = 0 if resident else \
+                copies * banding.source_rows * width * _source_planes(layer)
             target = layer.output.map.vectors if keep else 0
             if keep and layer.squeeze and len(banding.bands) == 1:
                 # The result may take the place of the input.
@@ -180,7 +181,7 @@ class _State:
             if squeeze is None:
                 return False
         target = None
-        for position, band in enumerate(banding.bands):
+        for band in banding.bands:
             live = list(self.resident.values())
             live += [region for region in (squeeze, target) if region]
             if source:
@@ -203,7 +204,7 @@ class _State:
                     return False
             self._compute(layer, band, place_0, stride,
                           self._squeeze_origin(band, banding, squeeze, width),
-                          banding.squeeze_rows * width, target, position)
+                          banding.squeeze_rows * width, target)
         if dies:
             self.resident.pop(layer.source.map.name, None)
         if target:
@@ -260,9 +261,9 @@ class _State:
             self.steps.append(LoadStep(layer, (start, stop), at, stride, waits))
 
     def _compute(self, layer: Layer, band: Band, source: int, stride: int, squeeze: int,
-                 squeeze_stride: int, target: Region | None, position: int) -> None:
+                 squeeze_stride: int, target: Region | None) -> None:
         width = layer.in_shape[2]
-        hazards, timeline, output = self.hazards, self.timeline, layer.output.map
+        hazards, output = self.hazards, layer.output.map
         waits = []
         source_planes = _source_planes(layer)
         source_runs = runs(source + band.source[0] * width,
@@ -304,30 +305,12 @@ class _State:
             passes.append(([layer.squeeze], pixels, False))
         passes.append((layer.main, (band.rows[1] - band.rows[0]) * layer.conv_shape[2], external))
         for index, (branches, pixels, leaves) in enumerate(passes):
-            strips = divide(pixels, is_single(layer, index == 0 and bool(layer.squeeze), config),
-                            config)
+            strips = divide(pixels, is_single(layer, branches[0] is layer.squeeze, config), config)
             _, cycles = pass_cycles(branches, strips, config)
             results = pass_results(layer, branches, config)
             per_group = results // sum(branch.groups for branch in branches)
             timeline.compute(start, cycles, results, pixels,
                              strips.longest * config.pixels * per_group, leaves, index > 0)
-
-
-def is_single(layer: Layer, squeeze: bool, config: Config) -> bool:
-    """Whether adjacent pixels of the pass fall into one bank, so that they go one by one."""
-    if config.pixels == 1 or squeeze:
-        return False
-    width, out_width = layer.in_shape[2], layer.conv_shape[2]
-    jump = (width - (out_width - 1)) * layer.stride
-    for start in range(min(out_width, config.pixels)):
-        # The offsets of the pixels of a step whose first pixel is `start` before a row's end.
-        offsets, at, left = [], 0, start
-        for _ in range(config.pixels):
-            offsets.append(at % config.pixels)
-            at, left = (at + layer.stride, left - 1) if left else (at + jump, out_width - 1)
-        if len(set(offsets)) < config.pixels:
-            return True
-    return False
 
 
 def _source_planes(layer: Layer) -> int:
@@ -343,6 +326,3 @@ def _pieces(hazards: Hazards, source: FeatureMap, first: int, end: int, width: i
                 or (row + 1 - start) * width > MAX_RUN:
             yield start, row
             start = row
-
-
-_ = replace

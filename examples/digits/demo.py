@@ -39,9 +39,9 @@ def gallery(images: np.ndarray, labels: np.ndarray, predicted: list[int], width:
         drawn = [digits.as_text(images[index]).splitlines() for index in row]
         captions = [
             f"{predicted[index]}, {'right' if predicted[index] == label else f'wrong: {label}'}"
-            for index, label in zip(row, labels[row.start : row.stop])
+            for index, label in zip(row, labels[row.start : row.stop], strict=True)
         ]
-        cells = [*zip(*drawn), [f"{caption:^{CELL}}" for caption in captions]]
+        cells = [*zip(*drawn, strict=True), [f"{caption:^{CELL}}" for caption in captions]]
         lines += [(" " * GAP).join(cell).rstrip() for cell in cells] + [""]
     return "\n".join(lines)
 
@@ -84,22 +84,30 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if not 1 <= args.count <= digits.TEST_COUNT:
         parser.error(f"--count {args.count}: 1..{digits.TEST_COUNT}, the size of the test set")
+    if args.json and not args.json.resolve().parent.is_dir():
+        parser.error(f"--json {args.json}: no such directory")
 
     try:
         images, labels = (part[: args.count] for part in digits.test_set())
+        from sim.report import TerminalProgress
         from sim.run import run
+        from sim.simulator import CoreError, HarnessFailure
+        from sw.errors import UserError
     except ImportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from sw.errors import UserError
 
+    progress = TerminalProgress()
     try:
-        report = run(MODEL, list(images[:, np.newaxis]), board=args.board, check="golden")
+        inputs = list(images[:, np.newaxis])
+        report = run(MODEL, inputs, board=args.board, check="golden", progress=progress)
         if args.json:
             args.json.write_text(json.dumps(report, indent=2) + "\n")
-    except (UserError, OSError) as error:
+    except (UserError, OSError, CoreError, HarnessFailure) as error:
+        progress.close()
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, (UserError, OSError)) else 1
+    progress.close()
     predicted = predictions(report)
     right = int(np.sum(predicted == labels))
     print(gallery(images, labels, predicted, shutil.get_terminal_size().columns))

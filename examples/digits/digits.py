@@ -87,12 +87,14 @@ def write_inputs(directory: Path, count: int) -> list[Path]:
     images, labels = test_set()
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"digit_{index:03}.npy" for index in range(count)]
-    for path, image in zip(paths, images):
+    for path, image in zip(paths, images[:count], strict=True):
         np.save(path, image[np.newaxis])
     with open(directory / "labels.csv", "w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["file", "label"])
-        writer.writerows((path.name, int(label)) for path, label in zip(paths, labels))
+        writer.writerows(
+            (path.name, int(label)) for path, label in zip(paths, labels[:count], strict=True)
+        )
     return paths
 
 

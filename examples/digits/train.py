@@ -183,8 +183,8 @@ class Graph:
 
 
 def float_model(net: DigitNet) -> onnx.ModelProto:
-    """The trained network as ONNX, opset 13: float ``[n, 1, 32, 32]`` with values 0..255 to
-    ``[n, 10, 1, 1]``."""
+    """The trained network as ONNX, opset 13: float ``[1, 1, 32, 32]`` with values 0..255 to
+    ``[1, 10, 1, 1]``."""
     graph = Graph()
     x = graph.pool("pool1", graph.conv("conv1", INPUT, net.conv1))
     x = graph.fire("fire2", x, net.fire2)
@@ -192,7 +192,7 @@ def float_model(net: DigitNet) -> onnx.ModelProto:
     x = graph.fire("fire4", graph.pool("pool3", x), net.fire4)
     x = graph.conv("conv10", x, net.conv10)
     graph.node("GlobalAveragePool", "mean", [x], OUTPUT)
-    shape_in, shape_out = ["n", 1, digits.SIDE, digits.SIDE], ["n", CLASSES, 1, 1]
+    shape_in, shape_out = [1, 1, digits.SIDE, digits.SIDE], [1, CLASSES, 1, 1]
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -267,8 +267,8 @@ def right(model: onnx.ModelProto, images: np.ndarray, labels: np.ndarray) -> int
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    (scores,) = session.run(None, {INPUT: images})
-    return int((scores.reshape(len(images), CLASSES).argmax(axis=1) == labels).sum())
+    scores = [session.run(None, {INPUT: image[np.newaxis]})[0] for image in images]
+    return int((np.reshape(scores, (-1, CLASSES)).argmax(axis=1) == labels).sum())
 
 
 def main() -> int:

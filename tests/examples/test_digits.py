@@ -94,8 +94,9 @@ def test_onnxruntime_recognises_the_test_digits(digits):
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     session = onnxruntime.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
     images, labels = digits.test_set()
-    (scores,) = session.run(None, {session.get_inputs()[0].name: images})
-    assert scores.shape == (len(labels), 10, 1, 1)
+    name = session.get_inputs()[0].name
+    scores = np.stack([session.run(None, {name: image[np.newaxis]})[0] for image in images])
+    assert scores.shape == (len(labels), 1, 10, 1, 1)
     assert np.mean(scores.reshape(len(labels), 10).argmax(axis=1) == labels) >= 0.97
 
 
@@ -135,7 +136,7 @@ def test_digits_tool_writes_inputs_and_labels(digits, tmp_path):
     with open(tmp_path / "out" / "labels.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["label"]) for row in rows] == list(labels[:3])
-    for row, image in zip(rows, images):
+    for row, image in zip(rows, images[:3], strict=True):
         assert np.array_equal(np.load(tmp_path / "out" / row["file"]), image[np.newaxis])
 
 

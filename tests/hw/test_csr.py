@@ -133,6 +133,27 @@ def test_errors():
     run(bench, rate=0.8)
 
 
+def test_held_responses():
+    """Writes that go on while a response waits: none is lost, each has its own."""
+    async def bench(ctx, dut, host):
+        bus = dut.bus
+        writes = [(OFFSETS["ID"], SLVERR), (OFFSETS["WATCHDOG"], OKAY), (0xFC, SLVERR)]
+        responses, sent = [], 0
+        ctx.set(bus.wstrb, 15)
+        for cycle in range(60):
+            ctx.set(bus.awvalid, sent < len(writes))
+            ctx.set(bus.wvalid, sent < len(writes))
+            ctx.set(bus.awaddr, writes[min(sent, 2)][0])
+            ctx.set(bus.bready, cycle % 16 == 15)
+            taken, done, response = await ticked(
+                ctx, bus.awvalid & bus.awready & bus.wready, bus.bvalid & bus.bready, bus.bresp)
+            sent += taken
+            if done:
+                responses.append(response)
+        assert responses == [response for _, response in writes]
+    run(bench)
+
+
 def test_commands():
     """Each command is one cycle long, and only byte 0 gives one."""
     counts = {"start": 0, "soft_reset": 0}

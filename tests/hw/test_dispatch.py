@@ -179,9 +179,37 @@ def test_end_alone():
     assert machine.run() == ENDED
     assert all(address + beats <= PROGRAM + 8 for address, beats in machine.reads)
 
-    machine = Machine([(instruction(Opcode.END), {})], window=PROGRAM + 8000)
-    assert machine.run() == ENDED
-    assert sum(beats for _, beats in machine.reads) <= 4 * 8
+    # What was fetched too far does not reach the next run.
+    machine = Machine([(instruction(Opcode.END), {})], window=PROGRAM + 8000, latency=60)
+    assert machine.run(times=2) == [ENDED, ENDED]
+    assert sum(beats for _, beats in machine.reads) <= 2 * 4 * 8
+
+
+def test_end_waits_for_weights():
+    """END waits for a WEIGHTS in its queue, and then for its engine."""
+    dut = Dispatch(CONFIG)
+    program = [instruction(op, good(op, CONFIG)) for op in (Opcode.WEIGHTS, Opcode.END)]
+    memory = dict(enumerate(vectors(program)))
+
+    async def bench(ctx):
+        async def unfinished(cycles):
+            for _ in range(cycles):
+                assert not await ticked(ctx, dut.finished)
+
+        ctx.set(dut.engines_idle, 1)
+        ctx.set(dut.window_vectors, len(memory))
+        ctx.set(dut.start, 1)
+        await unfinished(1)
+        ctx.set(dut.start, 0)
+        await unfinished(200)
+        ctx.set(dut.weights.ready, 1)
+        await unfinished(1)
+        ctx.set(dut.engines_idle, 0)
+        await unfinished(200)
+        ctx.set(dut.engines_idle, 1)
+        assert await ticked(ctx, dut.finished)
+
+    simulate(dut, bench, background=(read_server(dut.client, memory.get),))
 
 
 @pytest.mark.parametrize("event", EVENTS)

@@ -36,14 +36,17 @@ def run(transfers, *, depth=32, burst=16, rate=1.0, latency=3, seed=0):
             times.append(await ticked(ctx, dut.output.valid & dut.output.ready))
 
     async def credit(ctx):
-        """No beat may meet a full FIFO: bursts asked for never exceed the depth."""
-        held = 0
+        """Bursts asked for never exceed the depth; idle only when nothing is owed."""
+        held = owed = 0
         while True:
-            asked, beats, taken = await ticked(
-                ctx, dut.client.request.valid & dut.client.request.ready,
+            given, count, idle, asked, beats, taken = await ticked(
+                ctx, dut.transfer.valid & dut.transfer.ready, dut.transfer.p.count, dut.idle,
+                dut.client.request.valid & dut.client.request.ready,
                 dut.client.request.p.beats_minus_1, dut.output.valid & dut.output.ready)
             held += asked * (beats + 1) - taken
             assert held <= depth
+            assert not (idle and owed)
+            owed += given * count - taken
 
     server = read_server(dut.client, vector, rngs[2], rate, latency, log=bursts)
     simulate(dut, source, sink, background=(server, clock, credit))

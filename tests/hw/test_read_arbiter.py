@@ -132,7 +132,8 @@ def test_full_rate_and_outstanding():
     assert max(level) == OUTSTANDING
 
 
-@pytest.mark.parametrize("address, beats", ((WINDOW - 3, 4), (WINDOW, 1), ((1 << 28) - 8, 8)))
+@pytest.mark.parametrize("address, beats", ((WINDOW - 3, 4), (WINDOW, 1), ((1 << 28) - 8, 8),
+                                            ((1 << 28) - 4, 8)))
 def test_window(address, beats):
     """A burst that leaves the window is dropped with a fault; the last one inside is not."""
     dut = ReadArbiter(Config(), 3)

@@ -221,7 +221,8 @@ def test_fused_rounding():
     for x, y, z, got in zip(a, b, c, operators._fused(a, b, c), strict=True):
         exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
         distance = abs(Fraction(float(got)) - exact)
-        for other in (np.nextafter(got, np.float32(np.inf)), np.nextafter(got, -np.float32(np.inf))):
+        for towards in (np.float32(np.inf), -np.float32(np.inf)):
+            other = np.nextafter(got, towards)
             assert distance <= abs(Fraction(float(other)) - exact)
     assert operators._fused(a[:1], b[:1], c[:1])[0] == np.float32(1 + 2**-11 + 2**-23)
 
@@ -298,3 +299,13 @@ def test_reference_leaves_the_model_alone():
     reference.run(model, small_squeezenet().image())
     assert model.SerializeToString() == before
     assert isinstance(model, onnx.ModelProto)
+
+
+def test_reference_on_bad_input():
+    builder = small_squeezenet()
+    model = builder.model("scores")
+    with pytest.raises(UserError, match=r"shape \[3, 5, 5\] for \[1, 3, 27, 27\]"):
+        reference.run(model, np.zeros((3, 5, 5), np.float32))
+    model.graph.node[0].op_type = "NoSuchOperator"
+    with pytest.raises(UserError, match="onnxruntime does not take the model"):
+        reference.Reference(model)

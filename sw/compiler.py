@@ -1,0 +1,72 @@
+"""The compiler: an ordered list of named passes from the typed graph to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hw.config import Config
+
+from .bounds import check_bounds
+from .emit import emit
+from .errors import UserError
+from .graph import Graph
+from .layers import Network
+from .lower import lower
+from .program import Program
+from .schedule import Schedule, schedule
+
+__all__ = ["PASSES", "Compilation", "compile_graph"]
+
+
+@dataclass
+class Compilation:
+    """What the passes work on; each fills in the next field."""
+
+    graph: Graph
+    config: Config
+    rate: float = 1.0
+    network: Network | None = None
+    schedule: Schedule | None = None
+    program: Program | None = None
+
+
+def _lower(work: Compilation) -> None:
+    work.network = lower(work.graph)
+
+
+def _bounds(work: Compilation) -> None:
+    check_bounds(work.network, work.config)
+
+
+def _schedule(work: Compilation) -> None:
+    work.schedule = schedule(work.network, work.config, work.rate)
+
+
+def _emit(work: Compilation) -> None:
+    work.program = emit(work.graph, work.network, work.schedule, work.config)
+
+
+PASSES: tuple[tuple[str, Callable[[Compilation], None]], ...] = (
+    ("lower", _lower), ("bounds", _bounds), ("schedule", _schedule), ("emit", _emit))
+"""Name and function, in order."""
+
+
+def compile_graph(graph: Graph, config: Config, rate: float = 1.0,
+                  after: Callable[[str, Compilation], Any] | None = None) -> Program:
+    """Compile for one core. `rate`: vectors a cycle that external memory gives.
+
+    `after(name, compilation)` is called after each pass. Raises UserError, naming the model.
+    """
+    work = Compilation(graph, config, rate)
+    for name, run in PASSES:
+        try:
+            run(work)
+        except UserError as error:
+            prefix = f"{graph.source}: " if graph.source else ""
+            message = str(error)
+            raise UserError(message if message.startswith(prefix) else prefix + message) from None
+        if after:
+            after(name, work)
+    return work.program

@@ -1,0 +1,304 @@
+"""Pass `emit`: a schedule becomes instructions, constants and the tables of a `Program`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hw.config import VECTOR, Config
+from hw.isa import ACT_ADDRESS, EXTERNAL_ADDRESS, Average, Opcode
+
+from .assembler import assemble
+from .errors import UserError
+from .estimate import divide, is_single, pass_cycles
+from .graph import Graph
+from .hazards import Waits
+from .layers import Branch, FeatureMap, Layer, Network, ceil_div, image_row_vectors
+from .memory import ALIGNMENT, external_addresses
+from .program import InputPlacement, LayerInfo, OutputPlacement, Program, TensorInfo
+from .schedule import ComputeStep, GatherStep, LoadStep, Schedule
+from .trace import compute_trace
+from .weights import layer_stream
+
+__all__ = ["emit"]
+
+MAX_EVENTS = (1 << 16) - 1
+MAX_IMAGE_WIDTH = 255 * VECTOR // 4
+"""Columns of the longest image row that `hw.isa.Gather` can describe."""
+
+
+def emit(graph: Graph, network: Network, schedule: Schedule, config: Config) -> Program:
+    """The program. Raises UserError if a stream or count exceeds what an instruction can say."""
+    return _Emitter(graph, network, schedule, config).run()
+
+
+class _Emitter:
+    def __init__(self, graph: Graph, network: Network, schedule: Schedule, config: Config):
+        self.graph, self.network, self.schedule, self.config = graph, network, schedule, config
+        self.streams = [layer_stream(layer, config) for layer in network.layers]
+        computes = sum(isinstance(step, ComputeStep) for step in schedule.steps)
+        self.code_vectors = (len(schedule.steps) + computes + 1) * 8
+        self.constants_address = _aligned(self.code_vectors)
+        lengths = [len(stream) for stream in self.streams]
+        self.stream_address = [self.constants_address + sum(lengths[:i])
+                               for i in range(len(lengths))]
+        base = _aligned(self.constants_address + sum(lengths))
+        self.addresses, self.memory_vectors = external_addresses(self._lifetimes(), base)
+
+    def run(self) -> Program:
+        config, code, trace = self.config, [], []
+        band_begins = True
+        for step in self.schedule.steps:
+            if band_begins:
+                # Before the loads, which may fill their queue: the ring prefetches.
+                code.append(self._weights(step.layer))
+            band_begins = isinstance(step, ComputeStep)
+            match step:
+                case LoadStep():
+                    code.append(self._load(step))
+                case GatherStep():
+                    code.append(self._gather(step))
+                case ComputeStep():
+                    code.append(self._compute(step))
+                    trace += compute_trace(step, self.graph)
+        code.append(assemble(Opcode.END))
+        if len(trace) > MAX_EVENTS:
+            raise UserError(f"the schedule has {len(trace)} passes; at most {MAX_EVENTS} are "
+                            "supported")
+        if self.memory_vectors > 1 << EXTERNAL_ADDRESS:
+            raise UserError(f"the program needs {self.memory_vectors * VECTOR} bytes of memory; "
+                            f"{VECTOR << EXTERNAL_ADDRESS} are supported")
+        return Program(
+            config=config, code=b"".join(code),
+            constants=np.concatenate(self.streams).tobytes(),
+            code_address=0, constants_address=self.constants_address,
+            memory_vectors=self.memory_vectors, input=self._input(), outputs=self._outputs(),
+            tensors=self._tensors(trace), layers=[self._info(each) for each in
+                                                  self.network.layers],
+            trace=trace, estimate=self.schedule.cycles, source=self.graph.source)
+
+    # -- memory
+
+    def _lifetimes(self) -> list[tuple[FeatureMap, int, int]]:
+        layers = self.network.layers
+        forever = len(layers)
+        last: dict[str, int] = {self.network.input.name: forever}
+        for layer in layers:
+            last[layer.source.map.name] = max(layer.index, last.get(layer.source.map.name, 0))
+            if layer.addition:
+                name = layer.addition.operand.map.name
+                last[name] = max(layer.index, last.get(name, 0))
+        for output in self.network.outputs:
+            last[output.place.map.name] = forever
+        first: dict[str, tuple[FeatureMap, int]] = {
+            self.network.input.name: (self.network.input, -1)}
+        for layer in layers:
+            if layer.output.map.name not in self.schedule.resident:
+                first.setdefault(layer.output.map.name, (layer.output.map, layer.index))
+        return [(region, start, max(start, last.get(name, start)))
+                for name, (region, start) in first.items()]
+
+    # -- instructions
+
+    def _header(self, layer: Layer, waits: Waits) -> dict[str, int]:
+        return {"layer": layer.index, "loads": waits.loads, "gathers": waits.gathers,
+                "reads": waits.reads, "writes": waits.writes}
+
+    def _weights(self, layer: Layer) -> bytes:
+        return assemble(Opcode.WEIGHTS, {"layer": layer.index}, {
+            "address": self.stream_address[layer.index],
+            "count": len(self.streams[layer.index])})
+
+    def _load(self, step: LoadStep) -> bytes:
+        place, width = step.layer.source, step.layer.source.map.shape[2]
+        first, end = step.rows
+        return assemble(Opcode.LOAD, self._header(step.layer, step.waits), {
+            "address": self.addresses[place.map.name]
+            + place.plane * place.map.plane_vectors + first * width,
+            "stride": place.map.plane_vectors,
+            "target": step.target,
+            "target_stride": step.stride,
+            "count": (end - first) * width,
+            "planes": (step.layer.squeeze or step.layer).planes})
+
+    def _gather(self, step: GatherStep) -> bytes:
+        layer, window = step.layer, step.layer.gather
+        _, height, width = layer.source.map.shape
+        limit = min(self.config.image_width, MAX_IMAGE_WIDTH)
+        if width > limit:
+            raise UserError(f"layer '{layer.name}': the image has {width} columns, the gather of "
+                            f"this configuration takes {limit}")
+        first, end = step.rows
+        return assemble(Opcode.GATHER, self._header(layer, step.waits), {
+            "address": self.addresses[layer.source.map.name],
+            "row_vectors": image_row_vectors(width), "width": width, "height": height,
+            "out_width": layer.conv_shape[2], "row": first, "rows": end - first,
+            "kernel": window.kernel, "stride": window.stride,
+            "pad_top": window.pad_top, "pad_left": window.pad_left, "pad_value": layer.in_zero,
+            "first": int(first == 0), "target": step.target, "target_stride": step.stride})
+
+    def _compute(self, step: ComputeStep) -> bytes:
+        layer, band = step.layer, step.band
+        header = self._header(layer, step.waits)
+        if not layer.squeeze:
+            return assemble(Opcode.CONV, header,
+                            {"main": self._main(step, step.source, step.source_stride)})
+        width = layer.in_shape[2]
+        first, end = band.squeeze
+        pixels = (end - first) * width
+        squeeze = {
+            "walk": self._walk(None, layer.squeeze, 1, divide(pixels, False, self.config)),
+            "source": {
+                "address": _act(step.source + first * width), "plane": step.source_stride,
+                "width": width, "height": layer.in_shape[1], "out_width": width, "row": first,
+                "pixels": pixels, "stride": 1},
+            "zero": layer.squeeze.zero, "low": layer.squeeze.low,
+            "target": step.squeeze + first * width, "plane": step.squeeze_stride}
+        return assemble(Opcode.FIRE, header, {
+            "main": self._main(step, step.squeeze, step.squeeze_stride), "squeeze": squeeze})
+
+    def _walk(self, a: Branch | None, b: Branch | None, kernel: int, strips) -> dict[str, int]:
+        return {"groups_a": a.groups if a else 0, "groups_b": b.groups if b else 0,
+                "planes": (a or b).planes, "kernel": kernel, "strips": strips.count,
+                "long_strips": strips.long, "steps": strips.steps}
+
+    def _main(self, step: ComputeStep, origin: int, plane: int) -> dict[str, Any]:
+        layer, (first, end) = step.layer, step.band.rows
+        width, out_width = layer.in_shape[2], layer.conv_shape[2]
+        single = is_single(layer, False, self.config)
+        pixels = (end - first) * out_width
+        row = first * layer.stride - layer.pad_top
+        return {
+            "walk": self._walk(layer.a, layer.b, layer.kernel, divide(pixels, single, self.config)),
+            "source": {
+                "address": _act(origin + row * width - layer.pad_left), "plane": plane,
+                "width": width, "height": layer.in_shape[1], "out_width": out_width, "row": first,
+                "pixels": pixels, "stride": layer.stride, "pad_top": layer.pad_top,
+                "pad_left": layer.pad_left, "pad_value": layer.in_zero, "single": int(single)},
+            "finish": self._finish(layer),
+            "pool": self._pool(layer, first, end),
+            "target": self._target(step),
+            "residual": self._residual(layer, first)}
+
+    def _finish(self, layer: Layer) -> dict[str, Any]:
+        finish: dict[str, Any] = {}
+        for branch, suffix in ((layer.a, "a"), (layer.b, "b")):
+            if branch:
+                finish |= {f"zero_{suffix}": branch.zero, f"low_{suffix}": branch.low}
+        if layer.rescale_zero is not None:
+            finish |= {"rescale": 1, "zero_c": layer.rescale_zero, "low_c": 0}
+        if layer.addition:
+            add = layer.addition
+            finish |= {"add": 1, "low_d": add.low, "add_a": add.add_a, "add_b": add.add_b,
+                       "add_c": add.add_c, "corrections": [
+                           {"valid": 1, "up": int(up), "a": a, "b": b}
+                           for a, b, up in add.corrections]}
+        if layer.average:
+            record = layer.average.record
+            finish |= {"average": Average.SUMS if record is None else Average.QUANTISED,
+                       "zero_g": layer.average.zero, "low_g": 0}
+        return finish
+
+    def _pool(self, layer: Layer, first: int, end: int) -> dict[str, int]:
+        pool = layer.pooling
+        if pool is None:
+            return {}
+        out_width = pool.out_shape[1]
+        lines = sum(branch.groups for branch in layer.main) * out_width
+        if lines > self.config.line_vectors:
+            raise UserError(f"{pool.name}: {lines // out_width} groups of 16 channels x "
+                            f"{out_width} columns take {lines} vectors of line buffer; this "
+                            f"configuration has {self.config.line_vectors}")
+        # The last band ends with the last row that a window reads, so nothing is closed wrongly.
+        return {"enable": 1, "kernel": pool.kernel, "stride": pool.stride,
+                "pad_left": pool.pad_left, "phase": pool.phase(first),
+                "width": pool.width, "rows": end - first, "out_width": out_width,
+                "close_right": pool.close_right, "close_bottom": int(end == layer.conv_rows)}
+
+    def _target(self, step: ComputeStep) -> dict[str, int]:
+        layer, output = step.layer, step.layer.output
+        base = step.target if step.target is not None else self.addresses[output.map.name]
+        row = 0 if layer.average else \
+            layer.output_rows(*step.band.rows)[0] * output.map.shape[2]
+        target = {"to_act": int(step.target is not None), "plane": output.map.plane_vectors}
+        for branch, name in ((layer.a, "address_a"), (layer.b, "address_b")):
+            if branch:
+                plane = output.plane + branch.channel // VECTOR
+                target[name] = base + plane * output.map.plane_vectors + row
+        return target
+
+    def _residual(self, layer: Layer, first: int) -> dict[str, int]:
+        if not layer.addition:
+            return {}
+        place = layer.addition.operand
+        residual = {"plane": place.map.plane_vectors}
+        for branch, name in ((layer.a, "address_a"), (layer.b, "address_b")):
+            if branch:
+                plane = place.plane + branch.channel // VECTOR
+                residual[name] = (self.addresses[place.map.name]
+                                  + plane * place.map.plane_vectors + first * place.map.shape[2])
+        return residual
+
+    # -- tables
+
+    def _input(self) -> InputPlacement:
+        region = self.network.input
+        return InputPlacement(
+            self.network.input_tensor, self.graph.input_node.float_name,
+            self.addresses[region.name], region.vectors, "image" if region.image else "planes",
+            image_row_vectors(region.shape[2]) if region.image else 0)
+
+    def _outputs(self) -> list[OutputPlacement]:
+        outputs = []
+        for output in self.network.outputs:
+            region = output.place.map
+            planes = ceil_div(self._channels(output), VECTOR)
+            outputs.append(OutputPlacement(
+                output.tensor,
+                self.addresses[region.name] + output.place.plane * region.plane_vectors,
+                planes * region.plane_vectors, "sums" if region.sums else "planes",
+                output.summed))
+        return outputs
+
+    def _channels(self, output) -> int:
+        return self.graph.tensors[output.summed or output.tensor].shape[0]
+
+    def _tensors(self, trace: list[dict[str, Any]]) -> dict[str, TensorInfo]:
+        names = {self.network.input_tensor}
+        for output in self.network.outputs:
+            names.add(output.summed or output.tensor)
+        for entry in trace:
+            names |= {each["tensor"] for each in entry["stages"] + entry["outputs"]}
+        tensors = {}
+        for name in sorted(names):
+            tensor = self.graph.tensors[name]
+            tensors[name] = TensorInfo(tensor.shape, float(tensor.quant.scale),
+                                       int(tensor.quant.zero_point), tensor.quant.signed)
+        return tensors
+
+    def _info(self, layer: Layer) -> LayerInfo:
+        cycles = bands = strips = 0
+        for step in self.schedule.steps:
+            if not isinstance(step, ComputeStep) or step.layer is not layer:
+                continue
+            bands += 1
+            passes = [(layer.main, (step.band.rows[1] - step.band.rows[0]) * layer.conv_shape[2],
+                       is_single(layer, False, self.config))]
+            if layer.squeeze:
+                first, end = step.band.squeeze
+                passes.append(([layer.squeeze], (end - first) * layer.in_shape[2], False))
+            for branches, pixels, single in passes:
+                division = divide(pixels, single, self.config)
+                strips += division.count
+                cycles += pass_cycles(branches, division, self.config)[0]
+        return LayerInfo(layer.name, layer.macs, cycles, bands, strips,
+                         layer.output.map.name in self.schedule.resident)
+
+
+def _aligned(vectors: int) -> int:
+    return ceil_div(vectors, ALIGNMENT) * ALIGNMENT
+
+
+def _act(address: int) -> int:
+    return address % (1 << ACT_ADDRESS)

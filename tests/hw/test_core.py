@@ -1,0 +1,14 @@
+"""The whole core with a compiled network against the golden model, and every error, on Verilator."""
+
+from hw.config import Config
+from hw.core import Core
+from tests.cocotb_run import run_bench
+
+from .axi_ids import WithIds
+
+CONFIG = Config(co_lanes=8, requantisers=4, act_vectors=256, weight_vectors=512, line_vectors=64,
+                image_width=32)
+
+
+def test_core(tmp_path):
+    run_bench(WithIds(Core(CONFIG)), "tests.hw.bench_core", tmp_path)
