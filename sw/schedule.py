@@ -7,6 +7,7 @@ stay on chip, is found by a beam search over the layers with the timeline of `es
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hw.config import Config
@@ -99,13 +100,16 @@ def schedule(network: Network, config: Config, rate: float = 1.0) -> Schedule:
 
 
 def _best(states: list[_State]) -> list[_State]:
-    """The fastest states, with the fastest of every set of resident maps among them."""
+    """The fastest states: first of all the fastest of those with the most room, whose next layer
+    fits if it fits at all, then the fastest of every set of resident maps."""
     states.sort(key=lambda state: state.timeline.end)
-    seen: set = set()
-    first, others = [], []
+    roomy = min(states, key=lambda state: state.occupied)
+    seen = {frozenset(roomy.resident)}
+    first, others = [roomy], []
     for state in states:
         key = frozenset(state.resident)
-        (others if key in seen else first).append(state)
+        if state is not roomy:
+            (others if key in seen else first).append(state)
         seen.add(key)
     return (first + others)[:BEAM]
 
@@ -148,9 +152,13 @@ class _State:
         other.resident, other.placed = self.resident.copy(), self.placed.copy()
         return other
 
-    def fits(self, layer: Layer, keep: bool):
-        """A quick test of sizes, before any placement."""
-        taken = sum(region.size for region in self.resident.values())
+    @property
+    def occupied(self) -> int:
+        """Vectors of resident maps."""
+        return sum(region.size for region in self.resident.values())
+
+    def fits(self, layer: Layer, keep: bool) -> Callable[[Banding, int], bool]:
+        """A quick test of sizes, before any placement; see `bandings`."""
         resident = self.resident.get(layer.source.map.name)
         width = layer.in_shape[2]
 
@@ -164,7 +172,7 @@ class _State:
                 # The result may take the place of the input.
                 freed = source or resident.size
                 target = max(0, target - freed)
-            return taken + squeeze + source + target <= self.config.act_vectors
+            return self.occupied + squeeze + source + target <= self.config.act_vectors
 
         return test
 
@@ -185,14 +193,14 @@ class _State:
             live = list(self.resident.values())
             live += [region for region in (squeeze, target) if region]
             if source:
-                place_0, stride = self._resident_source(layer, source)
+                origin, stride = self._resident_source(layer, source)
             else:
                 count = (band.source[1] - band.source[0]) * width
                 region = self._allocate(count * _source_planes(layer), live)
                 if region is None:
                     return False
                 live.append(region)
-                place_0, stride = region.start - band.source[0] * width, count
+                origin, stride = region.start - band.source[0] * width, count
                 self._fetch(layer, band, region.start, stride)
             if keep and target is None:
                 if layer.squeeze and len(banding.bands) == 1:
@@ -202,7 +210,7 @@ class _State:
                 target = self._allocate(layer.output.map.vectors, live, highest=True)
                 if target is None:
                     return False
-            self._compute(layer, band, place_0, stride,
+            self._compute(layer, band, origin, stride,
                           self._squeeze_origin(band, banding, squeeze, width),
                           banding.squeeze_rows * width, target)
         if dies:
@@ -218,11 +226,9 @@ class _State:
         def ready(start: int) -> int:
             if lowest or highest:
                 return 0
-            where = [slice(start, start + size)]
-            hazards = self.hazards
             return self.timeline.reached(Waits(
-                reads=max(int(hazards.read[run].max()) for run in where),
-                writes=max(int(hazards.written[run].max()) for run in where)))
+                reads=int(self.hazards.read[start:start + size].max()),
+                writes=int(self.hazards.written[start:start + size].max())))
 
         region = place(size, live, self.edges, self.config.act_vectors,
                        lambda start: (ready(start), start if lowest else -start))
@@ -317,7 +323,8 @@ def _source_planes(layer: Layer) -> int:
     return (layer.squeeze or layer).planes
 
 
-def _pieces(hazards: Hazards, source: FeatureMap, first: int, end: int, width: int):
+def _pieces(hazards: Hazards, source: FeatureMap, first: int, end: int,
+            width: int) -> Iterator[tuple[int, int]]:
     """Row ranges of a load, cut where other passes wrote the rows so that early ones can go."""
     writes = hazards.row_writes(source.name, first, end)
     start = first
