@@ -33,7 +33,6 @@ class Accumulator(wiring.Component):
         super().__init__({
             "step": In(step_layout(config)),
             "sums": In(data.ArrayLayout(data.ArrayLayout(SUM, config.co_lanes), config.pixels)),
-            "carries": In(data.ArrayLayout(config.co_lanes, config.pixels)),
             "results": Out(stream.Signature(result_layout(config))),
             "credit": Out(config.halves),
             "idle": Out(1),
@@ -68,7 +67,7 @@ class Accumulator(wiring.Component):
             for o in range(config.co_lanes):
                 m.d.sync += [
                     so_far[p][o].eq(Mux(before.first, 0, read.data[p][o])),
-                    total[p][o].eq(so_far[p][o] + self.sums[p][o] + self.carries[p][o]),
+                    total[p][o].eq(so_far[p][o] + self.sums[p][o]),
                 ]
 
         fifos = []

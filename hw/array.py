@@ -1,55 +1,70 @@
 """The multiplier array: 16 input channels x ``co_lanes`` output channels x ``pixels``."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from functools import reduce
+from operator import add
+
+from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from .config import VECTOR, Config
 from .interfaces import Bytes
-from .multiplier import LATENCY, make_row
+from .multiplier import EXCESS, LATENCY, make_blocks
 
-PRODUCT = signed(16)
-"""A uint8 activation times an int8 weight."""
-
-TREE_LEVELS = VECTOR.bit_length() - 1
-SUM = signed(PRODUCT.width + TREE_LEVELS)
-"""Sum over the input channels of a vector."""
+TREE_LEVELS = exact_log2(VECTOR)
+SUM = signed(16 + TREE_LEVELS)
+"""Sum of ``VECTOR`` products."""
 ARRAY_LATENCY = LATENCY + TREE_LEVELS
 """Cycles from ``x`` to ``sums``."""
 
 
-def add_with_carry(a, b, carry):
-    """``a + b + carry`` on one carry chain: the carry enters through an extra lowest bit."""
-    total = Cat(Const(1, 1), a).as_signed() + Cat(carry, b).as_signed()
-    return total[1:].as_signed()
+def adder_tree(m, terms, name: str):
+    """Sum of up to ``VECTOR`` signed terms modulo ``2**SUM.width``, ``TREE_LEVELS`` cycles later.
+
+    One register a level; no adder is wider than its operands ask for. Raises ValueError for more
+    terms than the tree has room for.
+    """
+    if not 1 <= len(terms) <= VECTOR:
+        raise ValueError(f"{len(terms)} terms: a tree of {TREE_LEVELS} levels takes 1 to {VECTOR}")
+    for level in range(TREE_LEVELS):
+        sums = []
+        for i in range(0, len(terms), 2):
+            total = sum(terms[i + 1:i + 2], terms[i])
+            width = min(total.shape().width, SUM.width)
+            register = Signal(signed(width), name=f"{name}_{level}_{i // 2}", reset_less=True)
+            m.d.sync += register.eq(total)
+            sums.append(register)
+        terms = sums
+    return terms[0]
 
 
-class AdderTree(wiring.Component):
-    """Sum of ``VECTOR`` products and as many carries, one register a level.
+class Excess(wiring.Component):
+    """What the even lanes of packed blocks have too much: the term that sets their sum right.
 
-    Each adder takes one carry; the one left over leaves beside the sum, aligned with it.
-    Latency: ``TREE_LEVELS`` cycles.
+    ``correction = center - EXCESS * sum(x)`` of ``count`` activations. Latency: ``LATENCY`` cycles,
+    that of the blocks, so that it is one more term of the tree.
     """
 
-    products: In(data.ArrayLayout(PRODUCT, VECTOR))
-    carries: In(VECTOR)
-    sum: Out(SUM)
-    carry: Out(1)
+    def __init__(self, count: int, center: int):
+        if center % EXCESS:
+            raise ValueError(f"center {center} is not a multiple of {EXCESS}")
+        self.center = center
+        super().__init__({"x": In(data.ArrayLayout(unsigned(8), count)), "correction": Out(SUM)})
 
     def elaborate(self, platform):
         m = Module()
-        terms = list(self.products)
-        carries = list(self.carries)
-        for level in range(TREE_LEVELS):
-            sums = []
-            for i in range(0, len(terms), 2):
-                total = Signal(signed(PRODUCT.width + level + 1), name=f"sum{level}_{i // 2}")
-                m.d.sync += total.eq(add_with_carry(terms[i], terms[i + 1], carries[i // 2]))
-                sums.append(total)
-            left = Signal(len(carries) - len(sums), name=f"carries{level}")
-            m.d.sync += left.eq(Cat(carries[len(sums):]))
-            terms, carries = sums, list(left)
-        m.d.comb += [self.sum.eq(terms[0]), self.carry.eq(carries[0])]
+        values = list(self.x)
+        for level in range(LATENCY - 1):
+            groups = [values[i:i + 3] for i in range(0, len(values), 3)]
+            values = []
+            for i, group in enumerate(groups):
+                total = Signal(unsigned(10 + 2 * level), name=f"x{level}_{i}", reset_less=True)
+                m.d.sync += total.eq(reduce(add, group))
+                values.append(total)
+        units = Signal(signed(SUM.width - exact_log2(EXCESS)), reset_less=True)
+        m.d.sync += units.eq(self.center // EXCESS - reduce(add, values))
+        m.d.comb += self.correction.eq(units << exact_log2(EXCESS))
         return m
 
 
@@ -57,8 +72,8 @@ class Array(wiring.Component):
     """Products of a tile's weights with ``pixels`` vectors, summed over the input channels.
 
     ``load[i]`` takes ``weights`` into the shadow of input channel ``i``; ``swap`` makes all shadows
-    active for the pixels presented with it. ``sums[p][o]`` and ``carries[p][o]`` follow ``x`` by
-    ``ARRAY_LATENCY`` cycles; their sum is the dot product of pixel ``p`` with output channel ``o``.
+    active for the pixels presented with it. ``sums[p][o]``, the dot product of pixel ``p`` with
+    output channel ``o``, follows ``x`` by ``ARRAY_LATENCY`` cycles.
     """
 
     def __init__(self, config: Config):
@@ -71,33 +86,37 @@ class Array(wiring.Component):
             "swap": In(1),
             "x": In(data.ArrayLayout(Bytes, config.pixels)),
             "sums": Out(data.ArrayLayout(data.ArrayLayout(SUM, config.co_lanes), config.pixels)),
-            "carries": Out(data.ArrayLayout(config.co_lanes, config.pixels)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        rows_per_vector = VECTOR // config.tile_vectors
-        for p in range(config.pixels):
-            rows = []
-            for i in range(VECTOR):
-                row = m.submodules[f"row{p}_{i}"] = make_row(config, i)
-                m.d.comb += [
-                    row.load.eq(self.load[i]),
-                    row.weights.as_value().eq(self.weights[i % rows_per_vector].as_value()),
-                    row.swap.eq(self.swap),
-                    row.x.eq(self.x[p][i]),
-                ]
-                rows.append(row)
-            for o in range(config.co_lanes):
-                tree = m.submodules[f"tree{p}_{o}"] = AdderTree()
-                for i, row in enumerate(rows):
-                    m.d.comb += [
-                        tree.products[i].eq(row.products[o]),
-                        tree.carries[i].eq(row.carries[o // 2] if o % 2 else 0),
-                    ]
-                m.d.comb += [
-                    self.sums[p][o].eq(tree.sum),
-                    self.carries[p][o].eq(tree.carry),
-                ]
+        for p in range(self.config.pixels):
+            self._pixel(m, p)
         return m
+
+    def _pixel(self, m, p):
+        rows_per_vector = VECTOR // self.config.tile_vectors
+        blocks = make_blocks(self.config)
+        channel, packed = 0, []
+        for i, block in enumerate(blocks):
+            m.submodules[f"block{p}_{i}"] = block
+            m.d.comb += block.swap.eq(self.swap)
+            for c in range(block.channels):
+                m.d.comb += [
+                    block.load[c].eq(self.load[channel]),
+                    block.weights[c].as_value().eq(
+                        self.weights[channel % rows_per_vector].as_value()),
+                    block.x[c].eq(self.x[p][channel]),
+                ]
+                if block.center:
+                    packed.append(self.x[p][channel])
+                channel += 1
+        corrections = []
+        if packed:
+            m.submodules[f"excess{p}"] = excess = Excess(
+                len(packed), sum(block.center for block in blocks))
+            m.d.comb += [to.eq(x) for to, x in zip(excess.x, packed, strict=True)]
+            corrections = [excess.correction]
+        for o in range(self.config.co_lanes):
+            terms = [block.terms[o] for block in blocks] + (corrections if o % 2 == 0 else [])
+            m.d.comb += self.sums[p][o].eq(adder_tree(m, terms, f"tree{p}_{o}"))

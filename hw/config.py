@@ -26,7 +26,7 @@ class Config:
     multiplier: str = "generic"
     """Implementation of the multipliers: ``generic`` or ``dsp48-packed`` (two lanes a DSP)."""
     table_rows: int = 0
-    """How many of the 16 input-channel rows use LUT product tables instead of ``multiplier``."""
+    """How many of the 16 input channels use LUT product tables instead of ``multiplier``."""
     requantisers: int = 8
     """Requantisers at work at once, two DSPs each: a power of two up to 16."""
     acc_width: int = 24
@@ -60,6 +60,8 @@ class Config:
         need(self.pixels in (1, 2, 4), "pixels", "1, 2 or 4")
         need(self.multiplier in MULTIPLIERS, "multiplier", " or ".join(MULTIPLIERS))
         need(0 <= self.table_rows <= VECTOR, "table_rows", f"0 to {VECTOR}")
+        need(self.multiplier == "generic" or self.table_rows != VECTOR - 1, "table_rows",
+             f"anything but {VECTOR - 1} with packed multipliers")
         need(power_of_two(self.requantisers, 1, VECTOR), "requantisers", f"1, 2, 4, 8 or {VECTOR}")
         need(20 <= self.acc_width <= 25, "acc_width", "20 to 25")
         need(

@@ -88,7 +88,6 @@ class Engine(wiring.Component):
             stepper.written.eq(self.written),
             accumulator.step.eq(stepper.step),
             accumulator.sums.eq(array.sums),
-            accumulator.carries.eq(array.carries),
             self.read_done.eq(stepper.read_done),
             self.walking.eq(stepper.active | ~walker.idle),
             self.active.eq(stepper.active),

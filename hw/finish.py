@@ -10,7 +10,7 @@ from amaranth.utils import ceil_log2
 from .config import VECTOR, Config
 from .interfaces import Bytes, OutputVector, ParameterWrite, ResultProbe, Stage, result_layout
 from .isa import Average, Finish, ParameterKind, Record, Walk
-from .requantise import ADD_SHIFT, LATENCY, LIMITS_AT, OPERAND, PAIR, Requantiser
+from .requantise import ADD_SHIFT, LATENCY, LIMITS_AT, OPERAND, PAIR, AddTerms, Requantiser
 
 DEPTH = 32
 """Vectors taken in and not yet given out: what the loop-back and the output FIFO can hold."""
@@ -125,7 +125,7 @@ class Finisher(wiring.Component):
     given out (about 20 cycles a group). A pass begins when the one before has left the lanes.
     The sums of an average hold 2**24 - 1.
 
-    * ``command``: one a pass, taken in order.
+    * ``command``: one a pass, in order.
     * ``results``: sums in the order group, strip, branch, pixel.
     * ``residual``: second operand of the add, in the order of the results.
     * ``parameters``: never refused; a slot must not be written while a result still needs it.
@@ -241,8 +241,8 @@ class Finisher(wiring.Component):
                 slots.parity.eq(result.parity),
             ]
         m.d.comb += slots.phase.eq(phase)
-        adds = Signal()
-        m.d.sync += adds.eq(from_loop & is_add)
+        adds, from_add = Signal(), from_loop & is_add
+        m.d.sync += adds.eq(from_add)
 
         def of_phase(vector, shape):
             """The elements that the lanes take in this phase."""
@@ -254,27 +254,32 @@ class Finisher(wiring.Component):
         other = of_phase(self.residual.payload, 8)
         results = Signal(data.ArrayLayout(8, lanes))
         zero, low = Signal(8), Signal(8)
+        m.submodules.terms = terms = AddTerms()
+        m.d.comb += terms.add.eq(adds)
+        for name in ("add_a", "add_b", "add_c"):
+            m.d.comb += terms.constants[name].eq(finish[name])
         for u in range(lanes):
             m.submodules[f"lane_{u}"] = lane = Requantiser(self._config)
             operand = Signal(signed(OPERAND), reset_less=True)
             record = Signal(Record, reset_less=True)
+            # Flat, so that the constant is the registers' reset.
             m.d.sync += record.eq(slots.records[u])
+            with m.If(from_add):
+                m.d.sync += record.eq(Record.const({"shift": ADD_SHIFT}))
             with m.If(from_average):
                 m.d.sync += operand.eq(sums.sums[u])
             with m.Elif(from_loop):
                 m.d.sync += operand.eq(byte[u] | (Mux(is_add, other[u], 0) << PAIR))
-                with m.If(is_add):
-                    m.d.sync += record.eq(Record.const({"shift": ADD_SHIFT}))
             with m.Else():
                 m.d.sync += operand.eq(new[u])
             m.d.comb += [
                 lane.operand.eq(operand),
                 lane.record.eq(record),
                 lane.add.eq(adds),
-                lane.constants.add_a.eq(finish.add_a),
-                lane.constants.add_b.eq(finish.add_b),
-                lane.constants.add_c.eq(finish.add_c),
-                lane.constants.corrections.eq(finish.corrections),
+                lane.scale_a.eq(terms.scale_a),
+                lane.scale_b.eq(terms.scale_b),
+                lane.addend.eq(terms.addend),
+                lane.corrections.eq(finish.corrections),
                 lane.zero.eq(zero),
                 lane.low.eq(low),
                 results[u].eq(lane.result),
@@ -356,10 +361,8 @@ class Finisher(wiring.Component):
         spilt = pushes.last & given.w_rdy
         with m.If(spilt):
             m.d.sync += spill.eq(0)
-        with m.If(from_average & ends):
-            m.d.sync += average.eq(0)
         with m.If(spilt | (from_average & ends)):
-            m.d.sync += blocked.eq(0)
+            m.d.sync += [average.eq(0), blocked.eq(0)]
 
         # Out.
         with m.If(spill):

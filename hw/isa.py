@@ -25,7 +25,7 @@ POINT = 48
 """A requantisation scale is ``mantissa * 2**(shift - POINT)``."""
 ADD_POINT = 23
 """Scales of the bypass add are ``mantissa * 2**-ADD_POINT``."""
-CORRECTIONS = 4
+CORRECTIONS = 1
 
 
 class Opcode(enum.Enum, shape=8):

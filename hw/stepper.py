@@ -40,11 +40,12 @@ class Blocked(enum.Enum, shape=2):
 class Stepper(wiring.Component):
     """Issues one step a cycle: addresses to the activation memory, pixels to the array.
 
-    ``x``, ``swap`` and ``step`` leave ``SWAP_DELAY`` cycles after the issue. Positions outside the
-    map read as the padding value. ``credit`` pulses when a result FIFO of a half has taken an entry
-    out; a step that ends its sums is issued only with room for it, so nothing behind the stepper
-    ever stalls. A pass that is chained waits until no earlier pass is unwritten (``written`` pulses
-    once a pass).
+    A tile's first step is issued one cycle after its hand-over, the next tile follows without
+    a gap; ``x``, ``swap`` and ``step`` leave 2 + ``READ_LATENCY`` cycles after the issue. Positions
+    outside the map read as the padding value. ``credit`` pulses when a result FIFO of a half has
+    given an entry away; a step that ends its sums is issued only with room for it, so nothing
+    behind the stepper ever stalls. A pass that is chained waits until no earlier pass is unwritten
+    (``written`` pulses once a pass). The pixels of a step must be in distinct banks.
     """
 
     def __init__(self, config: Config, room: int):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import VECTOR, Config
 from .interfaces import Bytes, ParameterWrite
 from .isa import RECORD_VECTORS, ParameterKind
-from .multiplier import TableRow
+from .multiplier import TableBlock
 from .walker import Tile
 
 SWAP_DELAY = 5
@@ -22,7 +22,7 @@ class TileLoader(wiring.Component):
 
     The hand-over is the moment the shadow becomes active, so the next tile is read while the one
     before is at work. A tile takes ``config.tile_vectors + 1`` cycles, or what the last table row
-    needs (``TableRow.LOAD_CYCLES`` after its load) if that is more. ``load`` selects the rows
+    needs (``TableBlock.LOAD_CYCLES`` after its load) if that is more. ``load`` selects the rows
     (input channels) that take ``weights`` in this cycle. Parameter blocks go to the finisher; those
     of group n only when group n - 2 has left it (``group_done``).
     """
@@ -31,7 +31,7 @@ class TileLoader(wiring.Component):
         self.config = config
         self.rows_per_vector = VECTOR // config.tile_vectors
         last_table = (config.table_rows - 1) // self.rows_per_vector
-        self.settle = max(0, last_table - config.tile_vectors + TableRow.LOAD_CYCLES) \
+        self.settle = max(0, last_table - config.tile_vectors + TableBlock.LOAD_CYCLES) \
             if config.table_rows else 0
         super().__init__({
             "tile": In(stream.Signature(Tile)),

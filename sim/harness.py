@@ -11,7 +11,7 @@ import numpy as np
 
 from sw.errors import UserError
 
-__all__ = ["RECORD", "STATES", "BusError", "Harness", "Memory"]
+__all__ = ["DEFAULT_MEMORY", "RECORD", "STATES", "BusError", "Harness", "Memory"]
 
 RECORD = np.dtype([("stage", np.uint8), ("branch", np.uint8), ("data", np.uint8, 16)])
 """One probed vector; `stage` is an `hw.interfaces.Stage`, always 0 in the output probe."""
@@ -75,6 +75,9 @@ class Memory:
                 raise UserError(f"memory {name} is {value}, supported: {low} to {high}")
 
 
+DEFAULT_MEMORY = Memory()
+
+
 class Harness:
     """A core in simulation. `library` comes from `sim.verilator.build`.
 
@@ -82,7 +85,7 @@ class Harness:
     address 0. The core is reset when the object is made.
     """
 
-    def __init__(self, library: Path, memory_bytes: int, memory: Memory = Memory()):
+    def __init__(self, library: Path, memory_bytes: int, memory: Memory = DEFAULT_MEMORY):
         self._library = ctypes.CDLL(str(library))
         for name, (result, arguments) in _INTERFACE.items():
             function = getattr(self._library, f"harness_{name}")

@@ -27,7 +27,7 @@ from sw.importer import import_model
 
 from .check import LayerCheck, check_outputs, check_run
 from .golden import graph as golden
-from .harness import Memory
+from .harness import DEFAULT_MEMORY, Memory
 from .report import TerminalProgress, build_report, format_report
 from .simulator import CoreError, CoreSimulator, HarnessFailure, Run
 from .tail import host_tail, labels_of, same_ranking, top_classes
@@ -65,7 +65,7 @@ def run(model: str | Path, inputs: Sequence[str | Path | np.ndarray], **options)
 def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
              board: str | boards.Board | None = None, variant: str | None = None,
              config: Config | None = None, check: str = "golden", preprocess: str = "auto",
-             memory: Memory = Memory(), waves: Path | None = None,
+             memory: Memory = DEFAULT_MEMORY, waves: Path | None = None,
              progress: Progress = lambda what, fraction: None) -> Outcome:
     """Compiles the model, builds the core and runs the program once for each input.
 

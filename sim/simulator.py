@@ -17,7 +17,7 @@ from sw.errors import UserError
 from sw.program import Program
 
 from . import verilator
-from .harness import Harness, Memory
+from .harness import DEFAULT_MEMORY, Harness, Memory
 
 __all__ = ["CoreError", "CoreSimulator", "HarnessFailure", "Run", "build_core"]
 
@@ -80,8 +80,8 @@ class CoreSimulator:
     `hw.core.Core(config)`.
     """
 
-    def __init__(self, config: Config, *, memory: Memory = Memory(), waves: Path | None = None,
-                 library: Path | None = None,
+    def __init__(self, config: Config, *, memory: Memory = DEFAULT_MEMORY,
+                 waves: Path | None = None, library: Path | None = None,
                  progress: verilator.Progress = lambda what, fraction: None):
         self.config = config
         self.program: Program | None = None

@@ -29,19 +29,27 @@ def random_command(rng) -> dict:
 
 
 def passes_of(given: dict) -> list[dict]:
-    """What a command should become; fields that are not named are zero."""
+    """What a command should become. Fields of stages that are off are left out."""
     fire, common = given["operand"]["fire"], {k: given[k] for k in ("index", "layer")}
+    main = {**common, "work": fire["main"]}
     if not given["operand"]["is_fire"]:
-        return [{**common, "work": fire["main"], "chained": 0}]
+        return [{**main, "chained": 0}]
     squeeze = fire["squeeze"]
     first = {
         "walk": squeeze["walk"],
         "source": squeeze["source"],
-        "finish": {"zero_b": squeeze["zero"], "low_b": squeeze["low"]},
+        "finish": {"zero_b": squeeze["zero"], "low_b": squeeze["low"],
+                   "rescale": 0, "add": 0, "average": 0},
+        "pool": {"enable": 0},
         "target": {"to_act": 1, "address_b": squeeze["target"], "plane": squeeze["plane"]},
     }
-    return [{**common, "work": first, "chained": 0},
-            {**common, "work": fire["main"], "chained": 1}]
+    return [{**common, "work": first, "chained": 0}, {**main, "chained": 1}]
+
+
+def fields(found: dict, like: dict) -> dict:
+    """The fields of a pass that ``like`` names."""
+    return {name: fields(found[name], value) if isinstance(value, dict) else found[name]
+            for name, value in like.items()}
 
 
 async def run(dut, commands, rng, valid_percent, ready_percent):
@@ -86,7 +94,7 @@ async def check(dut, seed, valid_percent, ready_percent):
     passes, cycles = await run(dut, commands, rng, valid_percent, ready_percent)
     assert len(passes) == len(expected)
     for found, wanted in zip(passes, expected, strict=True):
-        assert found == encode(PassCommand, wanted), (decode(PassCommand, found), wanted)
+        assert fields(decode(PassCommand, found), wanted) == wanted
     return len(expected), cycles
 
 

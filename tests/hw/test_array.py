@@ -1,65 +1,22 @@
-"""Adder trees and the array against plain sums of products."""
+"""The array against plain sums of products."""
 
 import random
 
 import pytest
-from amaranth.hdl import Module, Signal, signed
-from amaranth.sim import Simulator
 
-from hw.array import ARRAY_LATENCY, TREE_LEVELS, AdderTree, Array, add_with_carry
+from hw.array import ARRAY_LATENCY, Array
 from hw.config import VECTOR, Config
-from hw.multiplier import TableRow
+from hw.multiplier import TableBlock
 
 from .streams import simulate
 
 EXTREMES = (-128, 127, 0)
 
 
-def test_adder_tree():
-    """A sum and carry for every cycle's products, ``TREE_LEVELS`` cycles later."""
-    rng = random.Random(1)
-    low, high = -128 * 255, 127 * 255
-    inputs = [([low] * VECTOR, 0), ([high] * VECTOR, 2**VECTOR - 1),
-              ([low] * VECTOR, 2**VECTOR - 1)]
-    inputs += [([rng.choice((low, high, rng.randint(low, high))) for _ in range(VECTOR)],
-                rng.getrandbits(VECTOR)) for _ in range(200)]
-    sums = []
-    dut = AdderTree()
-
-    async def bench(ctx):
-        for products, carries in [*inputs, *[inputs[0]] * TREE_LEVELS]:
-            ctx.set(dut.products, products)
-            ctx.set(dut.carries, carries)
-            sums.append(ctx.get(dut.sum) + ctx.get(dut.carry))
-            await ctx.tick()
-
-    simulate(dut, bench)
-    assert sums[TREE_LEVELS:] == [sum(p) + c.bit_count() for p, c in inputs]
-
-
-def test_add_with_carry_keeps_the_sign():
-
-    m = Module()
-    a, b, carry, total = Signal(signed(4)), Signal(signed(4)), Signal(), Signal(signed(5))
-    m.d.comb += total.eq(add_with_carry(a, b, carry))
-
-    async def bench(ctx):
-        for x in range(-8, 8):
-            for y in range(-8, 8):
-                for c in range(2):
-                    ctx.set(a, x)
-                    ctx.set(b, y)
-                    ctx.set(carry, c)
-                    assert ctx.get(total) == x + y + c
-
-    simulator = Simulator(m)
-    simulator.add_testbench(bench)
-    simulator.run()
-
-
 CONFIGS = {
     "generic": Config(),
     "packed": Config(co_lanes=8, multiplier="dsp48-packed"),
+    "tables": Config(co_lanes=8, table_rows=VECTOR),
     "mixed": Config(co_lanes=8, pixels=2, multiplier="dsp48-packed", table_rows=9),
 }
 
@@ -77,7 +34,7 @@ def test_array(name):
     config = CONFIGS[name]
     rng = random.Random(name)
     rows_per_vector = VECTOR // config.tile_vectors
-    settle = TableRow.LOAD_CYCLES if config.table_rows else 1
+    settle = TableBlock.LOAD_CYCLES if config.table_rows else 1
     cycles = []
     tiles = [tile_of(rng, config) for _ in range(5)]
     expected = []
@@ -112,8 +69,8 @@ def test_array(name):
                 ctx.set(dut.weights, [[w & 255 for w in row] for row in weights])
             ctx.set(dut.swap, swap)
             ctx.set(dut.x, x)
-            seen.append([[ctx.get(dut.sums[p][o]) + ctx.get(dut.carries[p][o])
-                          for o in range(config.co_lanes)] for p in range(config.pixels)])
+            seen.append([[ctx.get(dut.sums[p][o]) for o in range(config.co_lanes)]
+                         for p in range(config.pixels)])
             await ctx.tick()
 
     simulate(dut, bench)

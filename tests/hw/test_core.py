@@ -1,4 +1,4 @@
-"""The whole core with a compiled network against the golden model, and every error, on Verilator."""
+"""The whole core with a compiled network against the golden model, and its errors, on Verilator."""
 
 from hw.config import Config
 from hw.core import Core

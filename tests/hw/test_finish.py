@@ -10,7 +10,7 @@ from amaranth.sim import Simulator
 from hw.config import VECTOR, Config
 from hw.finish import DEPTH, Finisher
 from hw.interfaces import Stage
-from hw.isa import ADD_POINT, POINT, Average, ParameterKind
+from hw.isa import ADD_POINT, CORRECTIONS, POINT, Average, ParameterKind
 from hw.requantise import LATENCY
 
 from .streams import ticked
@@ -57,7 +57,8 @@ def random_finish(rng, rescale, adds, average):
               "add_b": rng.randrange(1 << 14) << 9,
               "add_c": rng.randrange(-(1 << 24), 1 << 24) << 6,
               "corrections": [{"valid": rng.random() < 0.7, "up": rng.getrandbits(1),
-                               "a": rng.randrange(4), "b": rng.randrange(4)} for _ in range(4)]}
+                               "a": rng.randrange(4), "b": rng.randrange(4)}
+                              for _ in range(CORRECTIONS)]}
     return finish | limits("a") | limits("b") | limits("c") | limits("g")
 
 

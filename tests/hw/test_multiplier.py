@@ -1,42 +1,59 @@
-"""One bench for every multiplier row: the same activations, loads and swaps, one equality."""
+"""One bench for every multiplier block: the same activations, loads and swaps, one equality."""
 
 import random
 
 import pytest
 from amaranth.sim import Simulator
 
-from hw.config import Config
-from hw.multiplier import LATENCY, GenericRow, PackedRow, TableRow, make_row
+from hw.config import VECTOR, Config
+from hw.multiplier import (
+    EXCESS,
+    LATENCY,
+    GenericBlock,
+    PackedBlock,
+    TableBlock,
+    make_blocks,
+)
 
-ROWS = (GenericRow, PackedRow, TableRow)
+BLOCKS = {
+    "generic": lambda config: GenericBlock(config),
+    "packed": lambda config: PackedBlock(config, 1),
+    "packed-pair": lambda config: PackedBlock(config, 2),
+    "table": lambda config: TableBlock(config),
+}
 EXTREMES = (-128, 127, 0, -1, 1)
+JUNK = 85
 
 
-def ref_row(cycles):
-    """Products of each cycle's activation; a cycle is (x, weights to load or None, swap)."""
-    shadow = active = None
+def reference(channels, cycles):
+    """Sums of each cycle's activations; a cycle is (xs, weights to load by channel, swap)."""
+    shadow, active = [None] * channels, None
     expected = []
-    for x, load, swap in cycles:
+    for xs, loads, swap in cycles:
         if swap:
-            active = shadow
-        if load is not None:
-            shadow = load
-        expected.append(None if active is None else [w * x for w in active])
+            active = list(shadow)
+        for c, load in loads.items():
+            shadow[c] = load
+        expected.append(None if active is None else [
+            sum(w * x for w, x in zip(ws, xs, strict=True)) for ws in zip(*active, strict=True)])
     return expected
 
 
 def run(dut, cycles):
-    """(products, carries) as they leave a row, one pair for each of the cycles."""
+    """Terms as they leave a block, one list for each of the cycles."""
     seen = []
 
     async def bench(ctx):
-        for x, load, swap in [*cycles, *[(0, None, False)] * LATENCY]:
-            ctx.set(dut.x, x)
-            ctx.set(dut.load, load is not None)
-            # Weights are only there in the cycle of the load.
-            ctx.set(dut.weights, (load * 2 if load else [85] * 16)[:dut.lanes])
+        idle = ([0] * dut.channels, {}, False)
+        for xs, loads, swap in [*cycles, *[idle] * LATENCY]:
+            for c in range(dut.channels):
+                ctx.set(dut.x[c], xs[c])
+                # Weights are only there in the cycle of the load.
+                for lane, weight in enumerate(loads.get(c, [JUNK] * dut.lanes)):
+                    ctx.set(dut.weights[c][lane], weight)
+            ctx.set(dut.load, sum(1 << c for c in loads))
             ctx.set(dut.swap, swap)
-            seen.append(([ctx.get(p) for p in dut.products], ctx.get(dut.carries)))
+            seen.append([ctx.get(term) for term in dut.terms])
             await ctx.tick()
 
     simulator = Simulator(dut)
@@ -46,12 +63,13 @@ def run(dut, cycles):
     return seen[LATENCY:]
 
 
-def rtl_row(dut, cycles):
-    """Whole products of each cycle's activation, None before the first swap."""
+def sums(dut, cycles):
+    """Whole sums of each cycle's activations, None before the first swap."""
     first = next(i for i, (_, _, swap) in enumerate(cycles) if swap)
     return [
-        [p + (carries >> i // 2 & i & 1) for i, p in enumerate(products)] if t >= first else None
-        for t, (products, carries) in enumerate(run(dut, cycles))
+        [term + (dut.center - EXCESS * sum(xs) if dut.center and lane % 2 == 0 else 0)
+         for lane, term in enumerate(terms)] if t >= first else None
+        for t, (terms, (xs, _, _)) in enumerate(zip(run(dut, cycles), cycles, strict=True))
     ]
 
 
@@ -59,57 +77,64 @@ def weights_of(rng, lanes):
     return [rng.choice([*EXTREMES, *[rng.randint(-128, 127)] * 5]) for _ in range(lanes)]
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("kind", BLOCKS)
 @pytest.mark.parametrize("co_lanes", [8, 16])
-def test_every_activation(row, co_lanes):
-    """All 256 activations against every ordered pair of extremes and random weights."""
+def test_every_activation(kind, co_lanes):
+    """All 256 activations, those of a second channel random, extremes among the weights."""
     rng = random.Random(1)
-    dut = row(Config(co_lanes=co_lanes))
+    dut = BLOCKS[kind](Config(co_lanes=co_lanes))
     pairs = [w for a in EXTREMES for b in EXTREMES for w in (a, b)]
     pairs += [rng.randint(-128, 127) for _ in range(-len(pairs) % co_lanes + co_lanes)]
+    others = [0, 255]
     cycles = []
     for i in range(0, len(pairs), co_lanes):
-        cycles += [(rng.randrange(256), pairs[i:i + co_lanes], False)]
-        cycles += [(rng.randrange(256), None, False)] * (row.LOAD_CYCLES - 1)
-        cycles += [(x, None, x == 0) for x in range(256)]
-    assert rtl_row(dut, cycles) == ref_row(cycles)
+        loads = {0: pairs[i:i + co_lanes]}
+        if dut.channels == 2:
+            loads[1] = rng.sample(pairs, co_lanes)
+        cycles += [([0] * dut.channels, loads, False)]
+        cycles += [([rng.randrange(256)] * dut.channels, {}, False)] * (dut.LOAD_CYCLES - 1)
+        cycles += [([x, rng.choice([*others, rng.randrange(256)])][:dut.channels], {}, x == 0)
+                   for x in range(256)]
+    assert sums(dut, cycles) == reference(dut.channels, cycles)
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("kind", BLOCKS)
 @pytest.mark.parametrize("seed", range(3))
-def test_loads_and_swaps_while_streaming(row, seed):
-    """Swaps as early as allowed or later, loads in the cycle of a swap or later."""
+def test_loads_and_swaps_while_streaming(kind, seed):
+    """Swaps as early as allowed or later, loads in the cycle of a swap or later, by channel."""
     rng = random.Random(seed)
-    dut = row(Config(co_lanes=8))
+    dut = BLOCKS[kind](Config(co_lanes=8))
     cycles = []
-    ready = None  # the first cycle in which the shadow bank may be swapped in
-    for now in range(1500):
+    ready, missing = None, set(range(dut.channels))
+    for now in range(1000):
         swap = ready is not None and now >= ready and rng.random() < 0.5
         if swap:
-            ready = None
-        load = ready is None and rng.random() < 0.5
-        if load:
-            ready = now + row.LOAD_CYCLES
-        cycles.append((rng.randrange(256), weights_of(rng, 8) if load else None, swap))
-    assert rtl_row(dut, cycles) == ref_row(cycles)
+            ready, missing = None, set(range(dut.channels))
+        loads = {c: weights_of(rng, 8) for c in sorted(missing) if rng.random() < 0.5}
+        missing -= set(loads)
+        if loads and not missing:
+            ready = now + dut.LOAD_CYCLES
+        xs = [rng.randrange(256) for _ in range(dut.channels)]
+        cycles.append((xs, loads, swap))
+    assert sums(dut, cycles) == reference(dut.channels, cycles)
 
 
-def test_only_packed_rows_carry():
-    """A carry stands for the borrow of a negative low product."""
-    cycles = [(0, [-1, 5] * 4, False), *[(0, None, False)] * 16, (3, None, True)]
-    for row, carry in ((GenericRow, 0), (PackedRow, 0b1111), (TableRow, 0)):
-        assert run(row(Config(co_lanes=8)), cycles)[-1] == ([-3, 15 - (carry & 1)] * 4, carry)
+def test_extreme_sums_fit_a_term():
+    """Both ends of the range of two products, in the lower and in the upper lane."""
+    dut = PackedBlock(Config(co_lanes=8), 2)
+    for weight in (-128, 127):
+        cycles = [([0, 0], {0: [weight] * 8, 1: [weight] * 8}, False), ([255, 255], {}, True)]
+        assert sums(dut, cycles)[-1] == [2 * weight * 255] * 8
 
 
-def test_make_row():
-    mixed = Config(co_lanes=8, multiplier="dsp48-packed", table_rows=6)
-    cycles = [(0, [7] * 8, False), *[(0, None, False)] * 16, (250, None, True)]
-    for config, index, kind in (
-        (mixed, 0, TableRow), (mixed, 5, TableRow), (mixed, 6, PackedRow),
-        (mixed, 15, PackedRow), (Config(), 0, GenericRow),
-    ):
-        row = make_row(config, index)
-        assert type(row) is kind
-        assert run(row, cycles)[-1][0] == [1750] * config.co_lanes
-    with pytest.raises(ValueError, match="row 16: the array has rows 0 to 15"):
-        make_row(mixed, 16)
+@pytest.mark.parametrize("config, kinds", [
+    (Config(), [GenericBlock] * VECTOR),
+    (Config(multiplier="dsp48-packed"), [PackedBlock] * 8),
+    (Config(multiplier="dsp48-packed", table_rows=7), [TableBlock] * 7 + [PackedBlock] * 5),
+    (Config(table_rows=4), [TableBlock] * 4 + [GenericBlock] * 12),
+])
+def test_make_blocks(config, kinds):
+    """The kinds asked for, all channels exactly once."""
+    blocks = make_blocks(config)
+    assert [type(block) for block in blocks] == kinds
+    assert sum(block.channels for block in blocks) == VECTOR

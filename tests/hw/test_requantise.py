@@ -5,10 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from amaranth.hdl import Elaboratable, Module
 
 from hw.config import Config
-from hw.isa import ADD_POINT, POINT
-from hw.requantise import ADD_SHIFT, LATENCY, LIMITS_AT, PAIR, Requantiser
+from hw.isa import ADD_POINT, CORRECTIONS, POINT
+from hw.requantise import ADD_SHIFT, LATENCY, LIMITS_AT, PAIR, AddTerms, Requantiser
 
 from .streams import simulate, ticked
 
@@ -23,14 +24,33 @@ def add(pairs, constants, low):
     return run([(a | b << PAIR, {"shift": ADD_SHIFT}, 1, 0, low) for a, b in pairs], constants)
 
 
+class Lane(Elaboratable):
+    """A requantiser with the constants of an add."""
+
+    def __init__(self):
+        self.lane, self.terms = Requantiser(Config()), AddTerms()
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.lane, m.submodules.terms = lane, terms = self.lane, self.terms
+        m.d.comb += terms.add.eq(lane.add)
+        m.d.comb += [getattr(lane, name).eq(getattr(terms, name))
+                     for name in ("scale_a", "scale_b", "addend")]
+        return m
+
+
 def run(values, constants=None):
     """One value a cycle: (operand, record, add, zero, low), the limits when they are due."""
-    dut = Requantiser(Config())
+    whole = Lane()
+    dut = whole.lane
     results = []
 
     async def drive(ctx):
         if constants:
-            ctx.set(dut.constants, constants)
+            corrections = constants["corrections"]
+            ctx.set(whole.terms.constants,
+                    {name: value for name, value in constants.items() if name != "corrections"})
+            ctx.set(dut.corrections, corrections)
         for cycle in range(len(values) + LIMITS_AT):
             if cycle < len(values):
                 operand, record, is_add, _, _ = values[cycle]
@@ -49,7 +69,7 @@ def run(values, constants=None):
             if cycle >= LATENCY:
                 results.append(result)
 
-    simulate(dut, drive, observe)
+    simulate(whole, drive, observe)
     return results
 
 
@@ -192,13 +212,13 @@ def test_add(seed):
     rng = random.Random(seed)
     pairs = [(rng.randrange(256), rng.randrange(256)) for _ in range(1000)]
     pairs += [(a, b) for a in (0, 1, 127, 255) for b in (0, 1, 127, 255)]
-    # Correct four different pairs, one of them disabled.
-    chosen = rng.sample(sorted(set(pairs)), 4)
+    # Correct different pairs, up or down; in the last seed the corrections are disabled.
+    chosen = rng.sample(sorted(set(pairs)), CORRECTIONS)
     constants = {
         "add_a": [rng.randrange(1 << 23), (1 << 24) - 1, 1 << 22, 1 << 22][seed],
         "add_b": [rng.randrange(1 << 23), (1 << 24) - 1, (1 << 22) + 1, 3 << 20][seed],
         "add_c": [rng.randrange(-(1 << 30), 1 << 28), -(1 << 32), 1, (1 << 22) - 3][seed],
-        "corrections": [{"valid": n != 3, "up": n % 2, "a": a, "b": b}
+        "corrections": [{"valid": seed != 3, "up": (n + seed) % 2, "a": a, "b": b}
                         for n, (a, b) in enumerate(chosen)],
     }
     low = rng.choice((0, 30))

@@ -75,10 +75,9 @@ class CopyCore(wiring.Component):
         m.d.comb += self.probe.result.stage.eq(index[1:3])
 
         with m.FSM() as fsm:
-            with m.State("IDLE"):
-                with m.If(start):
-                    m.d.sync += [done.eq(0), worst.eq(0), burst.eq(0), offset.eq(0), index.eq(0)]
-                    m.next = "READ"
+            with m.State("IDLE"), m.If(start):
+                m.d.sync += [done.eq(0), worst.eq(0), burst.eq(0), offset.eq(0), index.eq(0)]
+                m.next = "READ"
             with m.State("READ"):
                 m.d.comb += [axi.arvalid.eq(1), self.probe.state.eq(1)]
                 with m.If(axi.arready | (fault == 1)):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sim import verilator
-from sim.harness import BusError, Harness, Memory
+from sim.harness import DEFAULT_MEMORY, BusError, Harness, Memory
 from sw.errors import UserError
 from tests.sim.memory_test_core import IDENTITY, CopyCore
 
@@ -19,7 +19,7 @@ def library():
     return verilator.build(CopyCore)
 
 
-def copy(library, memory=Memory(), source=0, target=SIZE // 2, length=16, bursts=8, fault=0,
+def copy(library, memory=DEFAULT_MEMORY, source=0, target=SIZE // 2, length=16, bursts=8, fault=0,
          errors=None, limit=100_000):
     """Runs the copier; returns (harness, status, cycles)."""
     harness = Harness(library, SIZE, memory)

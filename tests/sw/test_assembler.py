@@ -5,6 +5,7 @@ import pytest
 from amaranth.lib import data
 
 from hw.isa import (
+    CORRECTIONS,
     HEADER_BITS,
     INSTRUCTION_BYTES,
     OPERANDS,
@@ -48,10 +49,10 @@ def test_bits_are_those_of_the_struct():
 
 def test_signed_fields_enums_and_arrays():
     operand = {"main": {"finish": {"add_c": -5, "average": Average.QUANTISED,
-                                   "corrections": [{}, {"valid": 1, "a": 200}]}}}
+                                   "corrections": [{"valid": 1, "a": 200}]}}}
     fields = decode(Fire, encode(Fire, operand))["main"]["finish"]
     assert fields["add_c"] == -5 and fields["average"] == 2
-    assert fields["corrections"][1] == {"valid": 1, "up": 0, "a": 200, "b": 0}
+    assert fields["corrections"][0] == {"valid": 1, "up": 0, "a": 200, "b": 0}
 
 
 @pytest.mark.parametrize(("opcode", "header", "operand", "message"), [
@@ -60,8 +61,8 @@ def test_signed_fields_enums_and_arrays():
     (Opcode.LOAD, {"layer": 1 << 16}, {}, "layer: 65536 does not fit 16 bits"),
     (Opcode.FIRE, {}, {"main": {"walk": {"steps": 128}}}, "main.walk.steps: 128"),
     (Opcode.CONV, {}, {"main": {"finish": {"add_c": 1 << 35}}}, "main.finish.add_c"),
-    (Opcode.CONV, {}, {"main": {"finish": {"corrections": [{}] * 5}}},
-     "main.finish.corrections.4: no such field"),
+    (Opcode.CONV, {}, {"main": {"finish": {"corrections": [{}] * (CORRECTIONS + 1)}}},
+     f"main.finish.corrections.{CORRECTIONS}: no such field"),
     (Opcode.CONV, {}, {"walk": {}}, "walk: no such field"),
     (Opcode.END, {}, {"count": 1}, "END has no operand"),
 ])
