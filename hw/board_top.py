@@ -1,6 +1,7 @@
 """The top level of a board: the core, a way to its registers, memory, and lights."""
 
 from amaranth.hdl import Elaboratable, Module
+from amaranth.lib import io
 from amaranth.lib.wiring import connect
 
 from .axi_ram import AxiRam
@@ -29,12 +30,12 @@ class BoardTop(Elaboratable):
         m.submodules.ram = ram = AxiRam()
         connect(m, bridge.bus, core.csr)
         connect(m, core.axi, ram.bus)
-        spi, led = platform.request("csr_spi", 0), platform.request("led", 0)
-        m.d.comb += [
-            bridge.cs.eq(spi.cs.i),
-            bridge.clk.eq(spi.clk.i),
-            bridge.copi.eq(spi.copi.i),
-            spi.cipo.o.eq(bridge.cipo),
-            led.o.eq(core.interrupt),
-        ]
+        spi = platform.request("csr_spi", 0, dir="-")
+        led = platform.request("led", 0, dir="-")
+        for pin, wire in ((spi.cs, bridge.cs), (spi.clk, bridge.clk), (spi.copi, bridge.copi)):
+            m.submodules += (buffer := io.Buffer("i", pin))
+            m.d.comb += wire.eq(buffer.i)
+        m.submodules.cipo = cipo = io.Buffer("o", spi.cipo)
+        m.submodules.led = light = io.Buffer("o", led)
+        m.d.comb += [cipo.o.eq(bridge.cipo), cipo.oe.eq(bridge.cs), light.o.eq(core.interrupt)]
         return m

@@ -1,10 +1,8 @@
-"""What a simulation run tells: the report's dictionary, its tables, and progress on a terminal."""
+"""What a simulation run tells: the report's dictionary, and its tables."""
 
 from __future__ import annotations
 
-import sys
-import time
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -13,10 +11,8 @@ from sw.program import Program
 
 from .simulator import Run
 
-__all__ = ["TerminalProgress", "build_report", "format_report"]
+__all__ = ["build_report", "format_report"]
 
-VISIBLE_AFTER = 2.0
-"""Seconds of work before progress is shown."""
 STALL_NAMES = {
     EngineState.IDLE: "no instruction",
     EngineState.WAIT_LOAD: "load",
@@ -24,37 +20,6 @@ STALL_NAMES = {
     EngineState.WAIT_RESULTS: "results",
     EngineState.WAIT_ORDER: "order of passes",
 }
-
-
-class TerminalProgress:
-    """A bar on one line of a terminal, for work that takes over two seconds; silent elsewhere."""
-
-    WIDTH = 30
-
-    def __init__(self, stream: TextIO | None = None):
-        self.stream = stream if stream is not None else sys.stderr
-        self._enabled = self.stream.isatty()
-        self._started = self._shown = time.monotonic()
-        self._visible = False
-
-    def __call__(self, what: str, fraction: float) -> None:
-        """`fraction` is 0 to 1."""
-        now = time.monotonic()
-        if not self._enabled or now - self._started < VISIBLE_AFTER or now - self._shown < 0.1:
-            return
-        self._shown = now
-        filled = round(self.WIDTH * min(max(fraction, 0), 1))
-        bar = "#" * filled + "." * (self.WIDTH - filled)
-        self.stream.write(f"\r\x1b[K[{bar}] {100 * fraction:3.0f} % {what}")
-        self.stream.flush()
-        self._visible = True
-
-    def close(self) -> None:
-        """Removes the bar."""
-        if self._visible:
-            self.stream.write("\r\x1b[K")
-            self.stream.flush()
-            self._visible = False
 
 
 def build_report(program: Program, lanes: int, runs: list[Run], files: list[str],

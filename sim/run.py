@@ -19,6 +19,7 @@ import numpy as np
 
 import boards
 from hw.config import VECTOR, Config
+from hw.progress import TerminalProgress
 from sw.compiler import compile_graph
 from sw.errors import UserError
 from sw.graph import Graph
@@ -28,7 +29,7 @@ from sw.importer import import_model
 from .check import LayerCheck, check_outputs, check_run
 from .golden import graph as golden
 from .harness import DEFAULT_MEMORY, Memory
-from .report import TerminalProgress, build_report, format_report
+from .report import build_report, format_report
 from .simulator import CoreError, CoreSimulator, HarnessFailure, Run
 from .tail import host_tail, labels_of, same_ranking, top_classes
 

@@ -115,7 +115,7 @@ def rescale_record(sx, zx, sy, zy, table=None, where: str = "rescale") -> tuple[
                     "without exact ties")
 
 
-def _fma(x, y, z) -> np.ndarray:
+def fused_multiply_add(x, y, z) -> np.ndarray:
     """float32(x * y + z) with one rounding; x * y of float32 is exact in float64."""
     product, z = np.float64(x) * np.float64(y), np.float64(z)
     total = product + z
@@ -131,9 +131,9 @@ def add_table(sa, za, sb, zb, sc, zc) -> np.ndarray:
     """QLinearAdd of ONNX Runtime (MLAS with FMA) for every pair: ``table[a, b]``, int64."""
     sa, sb, sc, za, zb, zc = (np.float32(v) for v in (sa, sb, sc, za, zb, zc))
     ratio_a, ratio_b = sa / sc, sb / sc
-    fixed = zc - _fma(ratio_a, za, ratio_b * zb)
+    fixed = zc - fused_multiply_add(ratio_a, za, ratio_b * zb)
     a, b = np.arange(256, dtype=np.float32)[:, None], np.arange(256, dtype=np.float32)[None]
-    value = _fma(a, ratio_a, _fma(b, ratio_b, fixed))
+    value = fused_multiply_add(a, ratio_a, fused_multiply_add(b, ratio_b, fixed))
     return np.clip(np.rint(value), 0, 255).astype(np.int64)
 
 

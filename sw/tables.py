@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .exact import _fma as fused
+from .exact import fused_multiply_add as fused
 from .graph import Quant
 
 __all__ = ["add_table", "rescale_table"]

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         images, labels = (part[: args.count] for part in digits.test_set())
-        from sim.report import TerminalProgress
+        from hw.progress import TerminalProgress
         from sim.run import run
         from sim.simulator import CoreError, HarnessFailure
         from sw.errors import UserError

@@ -1,4 +1,4 @@
-"""Pass `constants`: fold Constant nodes, and QuantizeLinear of constants (weights kept in float)."""
+"""Pass `constants`: fold Constant nodes, and QuantizeLinear of constants (float weights)."""
 
 from __future__ import annotations
 

@@ -220,7 +220,8 @@ class _Lowering:
         return name
 
 
-def _sizes(node: RawNode, source: Tensor, window: Window, ceil_mode: bool = False) -> tuple[int, int]:
+def _sizes(node: RawNode, source: Tensor, window: Window,
+           ceil_mode: bool = False) -> tuple[int, int]:
     top, left, bottom, right = window.pads
     (kh, kw), (sh, sw) = window.kernel, window.strides
     sizes = (window_outputs(source.shape[1], kh, sh, top, bottom, ceil_mode),

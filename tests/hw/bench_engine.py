@@ -111,7 +111,7 @@ class Layer:
 
 
 async def run(dut, layers, rng, ready_percent, available_percent):
-    """Drive the passes one after the other over their own activations; return cycles and results."""
+    """Drive the passes over the activations of the first; return cycles and results."""
     pulled, blocks_seen = [], []
     ring, blocks = b"", []
     for layer in layers:

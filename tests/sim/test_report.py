@@ -1,15 +1,12 @@
-"""Figures of a run as the report gives them, and progress on a terminal."""
-
-import io
+"""Figures of a run as the report gives them."""
 
 import numpy as np
 import pytest
 
-import sim.report
 from hw.config import Config
 from hw.csr import EngineState
 from sim.harness import RECORD, STATES
-from sim.report import TerminalProgress, build_report, format_report
+from sim.report import build_report, format_report
 from sim.simulator import Run
 from sw.program import InputPlacement, LayerInfo, Program
 
@@ -44,25 +41,3 @@ def test_figures():
     lines = format_report(report).splitlines()
     assert lines[1].split() == ["first", "100", "0.03", "100.0", "-"]
     assert "load 32.8 %" in lines[2]
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_shows_after_two_seconds_on_a_terminal_only(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(sim.report.time, "monotonic", lambda: now[0])
-    terminal, file = Terminal(), io.StringIO()
-    shown, hidden = TerminalProgress(terminal), TerminalProgress(file)
-    for seconds in (1.0, 1.9):
-        now[0] = 100 + seconds
-        shown("compile", 0.1)
-    assert terminal.getvalue() == ""
-    now[0] = 103
-    shown("compile", 0.5)
-    hidden("compile", 0.5)
-    assert " 50 % compile" in terminal.getvalue() and terminal.getvalue().count("#") == 15
-    shown.close()
-    assert terminal.getvalue().endswith("\r\x1b[K") and file.getvalue() == ""

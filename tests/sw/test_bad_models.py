@@ -94,7 +94,8 @@ CASES = {
     "concat axis": (lambda b: b.attribute("Concat", "axis", 2), "axis 2"),
     "negative scale": (
         lambda b: b.constant("conv1_relu_scale", np.float32(-1)), "scale is -1.0"),
-    "zero scale": (lambda b: b.constant("image_scale", np.float32(0)), "image_q_Quantize.*scale is 0.0"),
+    "zero scale": (lambda b: b.constant("image_scale", np.float32(0)),
+                   "image_q_Quantize.*scale is 0.0"),
     "NaN scale": (lambda b: b.constant("pool2_scale", np.float32(np.nan)), "scale is nan"),
     "zero weight scale": (
         lambda b: b.constant("conv1_ws", np.zeros(16, np.float32)), "scale is 0.0"),
@@ -141,7 +142,8 @@ CASES = {
         lambda b: b.node("GlobalAveragePool").input.__setitem__(0, "add7"),
         "Add 'add7_Add': no QuantizeLinear behind"),
     "float Conv": (
-        lambda b: b.node("Conv").input.__setitem__(0, "image"), "no QuantizeLinear behind its input"),
+        lambda b: b.node("Conv").input.__setitem__(0, "image"),
+        "no QuantizeLinear behind its input"),
     "Add of the float input": (
         lambda b: b.node("Add").input.__setitem__(0, "image"), "'image' is not quantized"),
     "tail on a float value": (

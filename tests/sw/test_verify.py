@@ -50,7 +50,8 @@ ILLEGAL = {
     "flat input": (lambda g: retype(g, Input, shape=(3, 144)), "Input 'image'"),
     "strides": (lambda g: change(g, Conv, strides=(2, 1)), "window gives the size"),
     "pads": (lambda g: change(g, Conv, pads=(1, 0, 0, 0)), "window gives the size"),
-    "weights": (lambda g: change(g, Conv, weights=np.zeros((16, 4, 3, 3), np.int8)), "its channels"),
+    "weights": (lambda g: change(g, Conv, weights=np.zeros((16, 4, 3, 3), np.int8)),
+                "its channels"),
     "weight type": (
         lambda g: change(g, Conv, weights=g.nodes[1].weights.astype(np.int16)), "weights are int8"),
     "weight scale": (
