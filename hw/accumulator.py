@@ -2,12 +2,12 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from .array import ARRAY_LATENCY, SUM
 from .config import Config
+from .fifo import BlockFifo
 from .interfaces import result_layout
 from .stepper import step_layout
 
@@ -19,7 +19,8 @@ class Accumulator(wiring.Component):
     step that ends them go to the FIFO of their half; once all halves of a step are there, its
     pixels leave one by one on ``results``. ``credit`` pulses when a FIFO gives an entry away.
     A step index returns only after a whole tile has been loaded, so the two cycles between read
-    and write need no bypass. Memory: ``strip_steps + depth`` words of all lanes' sums in LUT RAM.
+    and write need no bypass. Memory: ``strip_steps`` words of all lanes' sums in LUT RAM, ``depth``
+    in block RAM.
 
     With two halves the first half of a whole strip waits for the second: ``depth`` is at least
     ``strip_steps`` then (ValueError).
@@ -72,7 +73,7 @@ class Accumulator(wiring.Component):
 
         fifos = []
         for half in range(config.halves):
-            fifo = m.submodules[f"fifo{half}"] = SyncFIFO(
+            fifo = m.submodules[f"fifo{half}"] = BlockFifo(
                 width=entry.size, depth=self.depth)
             incoming = Signal(entry, name=f"incoming{half}")
             m.d.comb += [
@@ -101,7 +102,7 @@ class Accumulator(wiring.Component):
             out.parity.eq(outgoing[0].parity),
             out.last.eq(outgoing[0].group_end & last_lane),
             self.idle.eq(~(Cat(s.valid for s in steps).any()
-                           | Cat(fifo.r_rdy for fifo in fifos).any())),
+                           | Cat(fifo.level.any() for fifo in fifos).any())),
         ]
         with m.If(self.results.valid & self.results.ready):
             m.d.sync += lane.eq(lane + 1)

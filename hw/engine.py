@@ -13,9 +13,8 @@ from .stepper import Blocked, Stepper
 from .tile_loader import TileLoader
 from .walker import TileCommand, TileWalker
 
-RESULT_DEPTH = 32
-"""Steps of finished sums that wait for the requantisers; with two halves a whole strip of the first
-waits for the second."""
+RESULT_DEPTH = 64
+"""Steps of finished sums that wait for the requantisers: the last tiles of two branches."""
 
 
 class Engine(wiring.Component):
@@ -57,12 +56,11 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        depth = config.strip_steps if config.halves > 1 else RESULT_DEPTH
         m.submodules.walker = walker = TileWalker(config)
         m.submodules.loader = loader = TileLoader(config)
-        m.submodules.stepper = stepper = Stepper(config, depth)
+        m.submodules.stepper = stepper = Stepper(config, RESULT_DEPTH)
         m.submodules.array = array = Array(config)
-        m.submodules.accumulator = accumulator = Accumulator(config, depth)
+        m.submodules.accumulator = accumulator = Accumulator(config, RESULT_DEPTH)
 
         connect(m, flipped(self.command), walker.command)
         connect(m, walker.tile, loader.tile)
