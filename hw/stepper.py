@@ -41,10 +41,11 @@ class Stepper(wiring.Component):
     """Issues one step a cycle: addresses to the activation memory, pixels to the array.
 
     A tile's first step is issued one cycle after its hand-over, the next tile follows without
-    a gap; ``x``, ``swap`` and ``step`` leave 2 + ``READ_LATENCY`` cycles after the issue. Positions
-    outside the map read as the padding value. ``credit`` pulses when a result FIFO of a half has
-    given an entry away; a step that ends its sums is issued only with room for it, so nothing
-    behind the stepper ever stalls. A pass that is chained waits until no earlier pass is unwritten
+    a gap; ``x`` and ``step`` leave 2 + ``READ_LATENCY`` cycles after the issue, ``swap`` always
+    ``SWAP_DELAY`` cycles after the hand-over, even if the first step has to wait. Positions outside
+    the map read as the padding value. ``credit`` pulses when a result FIFO of a half has given an
+    entry away; a step that ends its sums is issued only with room for it, so nothing behind the
+    stepper ever stalls. A pass that is chained waits until no earlier pass is unwritten
     (``written`` pulses once a pass). The pixels of a step must be in distinct banks.
     """
 
@@ -80,7 +81,7 @@ class Stepper(wiring.Component):
                 for h in range(config.halves)]
         room_here = Signal()
         unwritten = Signal(4)
-        take = Signal()
+        take, taken = Signal(), Signal()
         offered = self.tile.payload
 
         following = [cursor]
@@ -102,6 +103,7 @@ class Stepper(wiring.Component):
             ]
             with m.If(last_step):
                 m.d.sync += busy.eq(0)
+        m.d.sync += taken.eq(take)
         with m.If(take):
             m.d.sync += [busy.eq(1), tile.eq(offered), cursor.eq(offered.start), index.eq(0)]
             with m.If(offered.begins):
@@ -151,7 +153,9 @@ class Stepper(wiring.Component):
         now = Signal(beside)
         m.d.comb += [
             now.step.eq(step),
-            now.swap.eq(issue & (index == 0)),
+            # With the hand-over, not with the first step, which may have to wait for room: the
+            # loader writes the shadow of the next tile already.
+            now.swap.eq(taken),
             now.inside.eq(inside),
             now.pad_value.eq(tile.raster.pad_value),
             now.read_done.eq(issue & last_step & tile.ends),

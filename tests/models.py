@@ -172,3 +172,36 @@ def small_squeezenet(seed: int = 0, signed: bool = False, shared: bool = False,
     x = builder.average(builder.conv(x, 20, 1, quant=builder.low()), is_float=True)
     builder.node("Softmax", [builder.node("Flatten", [x], "logits")], "scores", axis=1)
     return builder
+
+
+def random_network(rng: np.random.Generator, seed: int) -> onnx.ModelProto:
+    """Random shapes, kernels, strides, paddings, Fires, pools, adds and averages."""
+    channels = int(rng.choice([1, 2, 3, 5, 16, 33]))
+    builder = ModelBuilder((channels, int(rng.integers(9, 30)), int(rng.integers(9, 30))), seed,
+                           signed=bool(rng.integers(2)))
+    kernel = int(rng.integers(1, 4 if channels > 16 else 8))
+    x = builder.conv(builder.input(), int(rng.integers(1, 50)), kernel,
+                     (int(rng.integers(1, 3)),) * 2, tuple(rng.integers(0, kernel // 2 + 1, 4)))
+    for _ in range(rng.integers(1, 4)):
+        kind = rng.integers(4)
+        if kind == 0:
+            x = builder.fire(x, int(rng.integers(1, 40)), int(rng.choice([16, 32])),
+                             bool(rng.integers(2)))
+        elif kind == 1:
+            x = builder.conv(x, int(rng.integers(1, 70)), 3, (int(rng.integers(1, 3)),) * 2,
+                             (1, 1, 1, 1), relu=bool(rng.integers(2)))
+        elif kind == 2:
+            side = int(rng.integers(2, 4))
+            stride = int(rng.integers(side - 1, side + 1))
+            x = builder.conv(x, 30, 1)
+            # One partial window at most, and none that begins where another ends.
+            x = builder.max_pool(x, side, (stride,) * 2, ceil_mode=int(rng.integers(2)))
+        else:
+            y = builder.conv(x, builder.channels[x], 3, (1, 1), (1, 1, 1, 1))
+            if y.startswith("conv") and builder.channels[x] != channels:
+                x = builder.add(builder.conv(y, builder.channels[y], 1), y, builder.quant(0.0613))
+            else:
+                x = y
+    x = builder.conv(x, int(rng.integers(1, 40)), 1)
+    x = builder.average(x, is_float=bool(rng.integers(2))) if rng.integers(2) else x
+    return builder.model(x)

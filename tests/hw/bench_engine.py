@@ -195,7 +195,7 @@ async def run(dut, layers, rng, ready_percent, available_percent):
         await RisingEdge(dut.clk)
         dut.group_done.value = group_done
         cycles += 1
-        assert cycles < 20_000, f"stuck with {len(pulled)} of {expected_count} results"
+        assert cycles < 50_000, f"stuck with {len(pulled)} of {expected_count} results"
     record = b"".join(blocks)
     seen = b"".join((value >> 7).to_bytes(16, "little")
                     for value in blocks_seen)
@@ -223,8 +223,10 @@ async def results_with_random_stalls(dut):
     rng = np.random.default_rng(1)
     for case in CASES:
         layer = Layer(rng, **case)
-        _, _, pulled = await run(dut, [layer], rng, 60, 70)
-        assert pulled == layer.expected(), case
+        # The slowest results stop the array at every kind of step, the first of a tile too.
+        for ready in (60, 8):
+            _, _, pulled = await run(dut, [layer], rng, ready, 70)
+            assert pulled == layer.expected(), (case, ready)
 
 
 @cocotb.test()

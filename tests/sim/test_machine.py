@@ -13,7 +13,7 @@ from sim.golden.machine import Machine, MachineError, Observation, run_program
 from sw.assembler import assemble, disassemble
 from sw.compiler import compile_graph
 from sw.importer import import_model, import_proto
-from tests.models import ModelBuilder, small_squeezenet
+from tests.models import ModelBuilder, random_network, small_squeezenet
 
 DATA = Path(os.environ.get("FIRECORE_DATA",
                            Path(__file__).resolve().parents[2] / ".." / "shared" / "data"))
@@ -140,38 +140,11 @@ def test_uneven_pairs(name, signed):
 def test_random_network(seed):
     """Random shapes, kernels, strides, paddings, pools and configurations."""
     rng = np.random.default_rng(seed)
-    channels = int(rng.choice([1, 2, 3, 5, 16, 33]))
-    builder = ModelBuilder((channels, int(rng.integers(9, 30)), int(rng.integers(9, 30))), seed,
-                           signed=bool(rng.integers(2)))
-    kernel = int(rng.integers(1, 4 if channels > 16 else 8))
-    x = builder.conv(builder.input(), int(rng.integers(1, 50)), kernel,
-                     (int(rng.integers(1, 3)),) * 2, tuple(rng.integers(0, kernel // 2 + 1, 4)))
-    for _ in range(rng.integers(1, 4)):
-        kind = rng.integers(4)
-        if kind == 0:
-            x = builder.fire(x, int(rng.integers(1, 40)), int(rng.choice([16, 32])),
-                             bool(rng.integers(2)))
-        elif kind == 1:
-            x = builder.conv(x, int(rng.integers(1, 70)), 3, (int(rng.integers(1, 3)),) * 2,
-                             (1, 1, 1, 1), relu=bool(rng.integers(2)))
-        elif kind == 2:
-            side = int(rng.integers(2, 4))
-            stride = int(rng.integers(side - 1, side + 1))
-            x = builder.conv(x, 30, 1)
-            # One partial window at most, and none that begins where another ends.
-            x = builder.max_pool(x, side, (stride,) * 2, ceil_mode=int(rng.integers(2)))
-        else:
-            y = builder.conv(x, builder.channels[x], 3, (1, 1), (1, 1, 1, 1))
-            if y.startswith("conv") and builder.channels[x] != channels:
-                x = builder.add(builder.conv(y, builder.channels[y], 1), y, builder.quant(0.0613))
-            else:
-                x = y
-    x = builder.conv(x, int(rng.integers(1, 40)), 1)
-    x = builder.average(x, is_float=bool(rng.integers(2))) if rng.integers(2) else x
+    model = random_network(rng, seed)
     pixels = int(rng.choice([1, 2, 4]))
     config = Config(pixels=pixels, acc_width=25, co_lanes=int(rng.choice([8, 16])),
                     act_vectors=int(rng.choice([2048, 3072])), requantisers=4)
-    check(import_proto(builder.model(x)), config, seed, rate=float(rng.choice([0.125, 1])))
+    check(import_proto(model), config, seed, rate=float(rng.choice([0.125, 1])))
 
 
 def models():
