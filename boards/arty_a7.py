@@ -1,7 +1,7 @@
 """Digilent Arty A7: Artix-7 with 256 MB of DDR3 on 16 bits.
 
-DSPs of the array: 16 - `table_rows` rows of 16 x `pixels` lanes, two lanes a DSP; each requantiser
-takes two more.
+DSPs of the array: 16 - `table_rows` input channels of 16 x `pixels` lanes, two lanes a DSP; each
+requantiser takes two more.
 """
 
 from hw.config import Config

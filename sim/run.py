@@ -26,7 +26,7 @@ from sw.graph import Graph
 from sw.image import load_input
 from sw.importer import import_model
 
-from .check import LayerCheck, check_outputs, check_run
+from .check import Check, LayerCheck, check_outputs, check_run
 from .golden import graph as golden
 from .harness import DEFAULT_MEMORY, Memory
 from .report import build_report, format_report
@@ -142,22 +142,13 @@ def _reference(check: str, model: str | Path,
     return Reference(model).run
 
 
-class _Checker:
+class _Checker(Check):
     """Adds up the comparisons of all images by layer."""
 
     def __init__(self, graph: Graph, program):
         self.graph, self.program = graph, program
-        self.layers = [LayerCheck(layer.name) for layer in program.layers]
-        self.layers.append(LayerCheck("outputs"))
-        self.unknown: set[str] = set()
-
-    @property
-    def checked(self) -> int:
-        return sum(layer.checked for layer in self.layers)
-
-    @property
-    def mismatches(self) -> int:
-        return sum(layer.mismatches for layer in self.layers)
+        super().__init__([LayerCheck(name) for name in (
+            *(layer.name for layer in program.layers), "outputs")])
 
     def add(self, done: Run, outputs: dict[str, np.ndarray], reference: dict[str, np.ndarray],
             exact: bool) -> None:
