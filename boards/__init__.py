@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from hw.config import Config
+from hw.litedram import Dram
 
 __all__ = ["Board", "UnknownBoard", "available", "get"]
 
@@ -21,7 +22,7 @@ class Board:
 
     `device` is the vendor's part number with package and speed grade. `resources` counts what the
     device has: `lut`, `ff`, `bram36` (blocks of 36 Kbit) and `dsp`. `clock_hz` is the clock of
-    the core.
+    the core, which the DRAM controller makes.
     """
 
     name: str
@@ -30,8 +31,12 @@ class Board:
     clock_hz: float
     config: Config
     resources: Mapping[str, int]
+    dram: Dram
 
     def __post_init__(self):
+        if self.clock_hz != self.dram.clock_hz:
+            raise ValueError(f"board {self.name}: clock_hz is {self.clock_hz:g}, that of its memory"
+                             f" {self.dram.clock_hz:g}; they are the same clock")
         object.__setattr__(self, "resources", MappingProxyType(dict(self.resources)))
 
     def __str__(self) -> str:

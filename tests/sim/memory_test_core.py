@@ -7,10 +7,11 @@ Each copied vector with 1 added to every byte goes to both probes; `layer` count
 """
 
 from amaranth.hdl import Array, Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interfaces import Axi4, AxiLite, Bytes, OutputProbe, ResultProbe
+from hw.profile import UNITS
 
 IDENTITY = 0xC0FFEE00
 
@@ -20,7 +21,9 @@ class CopyCore(wiring.Component):
     csr: In(AxiLite())
     interrupt: Out(1)
     probe: Out(wiring.Signature({
-        "result": Out(ResultProbe), "output": Out(OutputProbe), "state": Out(3), "layer": Out(16),
+        "result": Out(ResultProbe), "output": Out(OutputProbe), "layer": Out(16),
+        "running": Out(1), "begin": Out(len(UNITS)), "end": Out(len(UNITS)),
+        "states": Out(data.ArrayLayout(3, len(UNITS))),
     }))
 
     def elaborate(self, platform):
@@ -79,11 +82,11 @@ class CopyCore(wiring.Component):
                 m.d.sync += [done.eq(0), worst.eq(0), burst.eq(0), offset.eq(0), index.eq(0)]
                 m.next = "READ"
             with m.State("READ"):
-                m.d.comb += [axi.arvalid.eq(1), self.probe.state.eq(1)]
+                m.d.comb += [axi.arvalid.eq(1), self.probe.states[0].eq(1)]
                 with m.If(axi.arready | (fault == 1)):
                     m.next = "DATA"
             with m.State("DATA"):
-                m.d.comb += [axi.rready.eq(1), self.probe.state.eq(2)]
+                m.d.comb += [axi.rready.eq(1), self.probe.states[0].eq(2)]
                 with m.If(axi.rvalid):
                     m.d.sync += index.eq(Mux(axi.rlast, 0, index + 1))
                     with m.If(axi.rresp > worst):
@@ -91,17 +94,17 @@ class CopyCore(wiring.Component):
                     with m.If(axi.rlast):
                         m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += [axi.awvalid.eq(1), self.probe.state.eq(3)]
+                m.d.comb += [axi.awvalid.eq(1), self.probe.states[0].eq(3)]
                 with m.If(axi.awready):
                     m.next = "BEATS"
             with m.State("BEATS"):
-                m.d.comb += [axi.wvalid.eq(1), self.probe.state.eq(4)]
+                m.d.comb += [axi.wvalid.eq(1), self.probe.states[0].eq(4)]
                 with m.If(axi.wready):
                     m.d.sync += index.eq(index + 1)
                     with m.If(index == length - 1):
                         m.next = "RESPONSE"
             with m.State("RESPONSE"):
-                m.d.comb += [axi.bready.eq(1), self.probe.state.eq(5)]
+                m.d.comb += [axi.bready.eq(1), self.probe.states[0].eq(5)]
                 with m.If(axi.bvalid):
                     m.d.sync += [index.eq(0), burst.eq(burst + 1), offset.eq(offset + length * 16)]
                     with m.If(axi.bresp > worst):
@@ -111,5 +114,5 @@ class CopyCore(wiring.Component):
                         m.next = "IDLE"
                     with m.Else():
                         m.next = "READ"
-        m.d.comb += busy.eq(~fsm.ongoing("IDLE"))
+        m.d.comb += [busy.eq(~fsm.ongoing("IDLE")), self.probe.running.eq(busy)]
         return m
