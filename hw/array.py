@@ -1,71 +1,21 @@
 """The multiplier array: 16 input channels x ``co_lanes`` output channels x ``pixels``."""
 
-from functools import reduce
-from operator import add
-
-from amaranth.hdl import Module, Signal, signed, unsigned
+from amaranth.hdl import Module, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .adder_tree import Term, add_up
 from .config import VECTOR, Config
 from .interfaces import Bytes
-from .multiplier import EXCESS, LATENCY, make_blocks
+from .multiplier import LATENCY, make_blocks
 
-TREE_LEVELS = exact_log2(VECTOR)
-SUM = signed(16 + TREE_LEVELS)
+TREE_LEVELS = 2
+"""Levels of adders that sum the terms of all blocks."""
+SUM = signed(16 + exact_log2(VECTOR))
 """Sum of ``VECTOR`` products."""
 ARRAY_LATENCY = LATENCY + TREE_LEVELS
 """Cycles from ``x`` to ``sums``."""
-
-
-def adder_tree(m, terms, name: str):
-    """Sum of up to ``VECTOR`` signed terms modulo ``2**SUM.width``, ``TREE_LEVELS`` cycles later.
-
-    One register a level; no adder is wider than its operands ask for. Raises ValueError for more
-    terms than the tree has room for.
-    """
-    if not 1 <= len(terms) <= VECTOR:
-        raise ValueError(f"{len(terms)} terms: a tree of {TREE_LEVELS} levels takes 1 to {VECTOR}")
-    for level in range(TREE_LEVELS):
-        sums = []
-        for i in range(0, len(terms), 2):
-            total = sum(terms[i + 1:i + 2], terms[i])
-            width = min(total.shape().width, SUM.width)
-            register = Signal(signed(width), name=f"{name}_{level}_{i // 2}", reset_less=True)
-            m.d.sync += register.eq(total)
-            sums.append(register)
-        terms = sums
-    return terms[0]
-
-
-class Excess(wiring.Component):
-    """What the even lanes of packed blocks have too much: the term that sets their sum right.
-
-    ``correction = center - EXCESS * sum(x)`` of ``count`` activations. Latency: ``LATENCY`` cycles,
-    that of the blocks, so that it is one more term of the tree.
-    """
-
-    def __init__(self, count: int, center: int):
-        if center % EXCESS:
-            raise ValueError(f"center {center} is not a multiple of {EXCESS}")
-        self.center = center
-        super().__init__({"x": In(data.ArrayLayout(unsigned(8), count)), "correction": Out(SUM)})
-
-    def elaborate(self, platform):
-        m = Module()
-        values = list(self.x)
-        for level in range(LATENCY - 1):
-            groups = [values[i:i + 3] for i in range(0, len(values), 3)]
-            values = []
-            for i, group in enumerate(groups):
-                total = Signal(unsigned(10 + 2 * level), name=f"x{level}_{i}", reset_less=True)
-                m.d.sync += total.eq(reduce(add, group))
-                values.append(total)
-        units = Signal(signed(SUM.width - exact_log2(EXCESS)), reset_less=True)
-        m.d.sync += units.eq(self.center // EXCESS - reduce(add, values))
-        m.d.comb += self.correction.eq(units << exact_log2(EXCESS))
-        return m
 
 
 class Array(wiring.Component):
@@ -97,7 +47,7 @@ class Array(wiring.Component):
     def _pixel(self, m, p):
         rows_per_vector = VECTOR // self.config.tile_vectors
         blocks = make_blocks(self.config)
-        channel, packed = 0, []
+        channel = 0
         for i, block in enumerate(blocks):
             m.submodules[f"block{p}_{i}"] = block
             m.d.comb += block.swap.eq(self.swap)
@@ -108,15 +58,9 @@ class Array(wiring.Component):
                         self.weights[channel % rows_per_vector].as_value()),
                     block.x[c].eq(self.x[p][channel]),
                 ]
-                if block.center:
-                    packed.append(self.x[p][channel])
                 channel += 1
-        corrections = []
-        if packed:
-            m.submodules[f"excess{p}"] = excess = Excess(
-                len(packed), sum(block.center for block in blocks))
-            m.d.comb += [to.eq(x) for to, x in zip(excess.x, packed, strict=True)]
-            corrections = [excess.correction]
         for o in range(self.config.co_lanes):
-            terms = [block.terms[o] for block in blocks] + (corrections if o % 2 == 0 else [])
-            m.d.comb += self.sums[p][o].eq(adder_tree(m, terms, f"tree{p}_{o}"))
+            terms = [Term(block.terms[o]) for block in blocks]
+            carries = [block.carries[o] for block in blocks if o in block.carry_lanes]
+            m.d.comb += self.sums[p][o].eq(
+                add_up(m, f"tree{p}_{o}", TREE_LEVELS, SUM.width, terms, carries))

@@ -1,52 +1,63 @@
-"""Multiplier blocks: one or two input channels against ``co_lanes`` output channels.
+"""Multiplier blocks: up to four input channels against ``co_lanes`` output channels.
 
 All blocks share one signature and one latency, so the array mixes them freely. Weights are double
 buffered: a shadow bank loads while the active bank multiplies.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
+from . import ecp5
+from .adder_tree import Term, add_up
 from .config import VECTOR, Config
+from .dsp48 import MultiplyAdd
+from .ternary_adder import TernaryAdder
 
-LATENCY = 3
-"""Cycles from an activation on ``x`` to its terms: input, multiplier and output register."""
+LATENCY = 4
+"""Cycles from an activation on ``x`` to its terms."""
 
-TERM = signed(17)
-"""Sum of two products of a uint8 activation and an int8 weight."""
-EXCESS = 128
-"""What a packed block adds to the weights of its even lanes."""
+TERM = signed(18)
+"""Sum of four products of a uint8 activation and an int8 weight."""
 
-NIBBLE = 16
-"""Multiples of a weight in one bank of a table: one for each value of half an activation."""
-MULTIPLE = 12
-"""Bits of a signed multiple: -128 * 15 to 127 * 15."""
+TABLE_BITS = 4
+"""Address bits of a bank of a table."""
+TABLE_LEVELS = LATENCY - 2
+"""Levels of adders behind the register of the activation and that of the table."""
 
 
 class MultiplierBlock(wiring.Component):
     """Sums of products of ``channels`` uint8 activations with int8 weights, one set a cycle.
 
-    The terms of the activations in cycle ``t`` appear in cycle ``t + LATENCY``. ``load[c]`` puts
-    ``weights[c]`` into the shadow bank; ``swap`` makes the shadow bank active for the activations
-    of the same cycle and later ones. ``swap`` comes at least ``LOAD_CYCLES`` cycles after its
-    ``load``; the next ``load`` may come in the cycle of the ``swap``. The datapath has no reset.
+    The sums for the activations in cycle ``t`` appear in cycle ``t + LATENCY``. ``load[c]`` puts
+    ``weights[c]`` into the shadow bank, the last channel not before any other; ``swap`` makes the
+    shadow bank active for the activations of the same cycle and later ones. ``swap`` comes at least
+    ``LOAD_CYCLES`` cycles after the last ``load``; the next ``load`` may come in the cycle of the
+    ``swap``. The datapath has no reset.
 
     Members
     -------
     x : In(channels x 8)
         Activations, 0 to 255.
     terms : Out(co_lanes x TERM)
-        Lane ``o``: the sum over ``c`` of ``weights[c][o] * x[c]``; in even lanes of a block whose
-        ``center`` is not 0, that plus ``EXCESS`` times the sum of ``x``, minus ``center``.
+    carries : Out(co_lanes)
+        Lane ``o``: the sum over ``c`` of ``weights[c][o] * x[c]`` is ``terms[o] + carries[o]``.
+        Only lanes in ``carry_lanes`` have a carry.
     """
 
     LOAD_CYCLES = 1
-    """Least distance in cycles from ``load`` to its ``swap``."""
+    """Least distance in cycles from the last ``load`` to its ``swap``."""
 
-    center = 0
+    CHANNELS: tuple[int, ...]
+    """Supported numbers of channels, the most efficient one first, the last one 1."""
+
+    carry_lanes = range(0)
 
     def __init__(self, config: Config, channels: int = 1):
+        if channels not in self.CHANNELS:
+            raise ValueError(f"{type(self).__name__}: {channels} channels, supported: "
+                             f"{', '.join(map(str, self.CHANNELS))}")
         self.lanes, self.channels = config.co_lanes, channels
         super().__init__({
             "load": In(channels),
@@ -54,135 +65,257 @@ class MultiplierBlock(wiring.Component):
             "swap": In(1),
             "x": In(data.ArrayLayout(unsigned(8), channels)),
             "terms": Out(data.ArrayLayout(TERM, self.lanes)),
+            "carries": Out(self.lanes),
         })
 
 
 class GenericBlock(MultiplierBlock):
-    """Plain multiplications of one channel, left to the synthesis tool: the reference."""
+    """Plain multiplications, left to the synthesis tool: the reference."""
+
+    CHANNELS = (2, 1)
 
     def elaborate(self, platform):
         m = Module()
-        x = Signal(8, reset_less=True)
-        m.d.sync += x.eq(self.x[0])
-        for weight, term in zip(self.weights[0], self.terms, strict=True):
-            shadow, active = (Signal(signed(8), reset_less=True) for _ in range(2))
-            product = Signal(signed(16), reset_less=True)
-            output = Signal(signed(16), reset_less=True)
-            with m.If(self.load[0]):
-                m.d.sync += shadow.eq(weight)
-            with m.If(self.swap):
-                m.d.sync += active.eq(shadow)
-            m.d.sync += [product.eq(active * x), output.eq(product)]
-            m.d.comb += term.eq(output)
+        x = [Signal(8, name=f"x{c}", reset_less=True) for c in range(self.channels)]
+        m.d.sync += [register.eq(value) for register, value in zip(x, self.x, strict=True)]
+        for lane in range(self.lanes):
+            outputs = []
+            for c in range(self.channels):
+                shadow, active = (Signal(signed(8), reset_less=True) for _ in range(2))
+                product, output = (Signal(signed(16), reset_less=True) for _ in range(2))
+                with m.If(self.load[c]):
+                    m.d.sync += shadow.eq(self.weights[c][lane])
+                with m.If(self.swap):
+                    m.d.sync += active.eq(shadow)
+                m.d.sync += [product.eq(active * x[c]), output.eq(product)]
+                outputs.append(output)
+            total = Signal(TERM, reset_less=True)
+            m.d.sync += total.eq(sum(outputs[1:], outputs[0]))
+            m.d.comb += self.terms[lane].eq(total)
         return m
 
 
 class PackedBlock(MultiplierBlock):
     """One DSP48E1 for two lanes of a channel: ``((w1 << 17) + w0 + 128) * x`` holds both products.
 
-    With 128 added the lower product is never negative, so nothing is borrowed from the upper one,
-    and 17 bits hold the sum of two lower ones: the DSPs of two channels add up in their own adders.
-    The packed weight is a concatenation, its registers are those of the A port, then B, M and P.
+    The packed weight is a concatenation. What the 128 adds is taken away by the third operand of
+    the first DSP. The DSPs of all channels add up in their own adders, two in a cycle, so those
+    before the last two are a cycle ahead. The lower sum has 18 bits: its sign lies on the lowest
+    bit of the upper sum, which is known to be the parity of all ``w1 * x``. A negative lower sum
+    has borrowed one from the upper sum: the carry. With four channels 22 LUTs and 3 a pair.
     """
 
+    CHANNELS = (4, 3, 2, 1)
     PACK = 17
+    EXCESS = 128
 
-    def __init__(self, config: Config, channels: int):
-        self.center = 1 << (15 if channels == 1 else 16)
+    def __init__(self, config: Config, channels: int = 1):
         super().__init__(config, channels)
+        self.carry_lanes = range(1, self.lanes, 2)
 
     def elaborate(self, platform):
         m = Module()
-        x = [Signal(signed(9), name=f"x{c}", reset_less=True) for c in range(self.channels)]
-        m.d.sync += [register.eq(value) for register, value in zip(x, self.x, strict=True)]
+        ahead = max(0, self.channels - 2)
+
+        def later(value, name):
+            register = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        swap, load, weights, lowest = [], [], [], []
+        for c in range(self.channels):
+            swap.append(self.swap)
+            load.append(self.load[c])
+            weights.append([weight.as_unsigned() for weight in self.weights[c]])
+            lowest.append(later(self.x[c][0], f"x{c}"))
+            if c >= ahead:
+                swap[c] = later(swap[c], f"swap{c}")
+                load[c] = later(load[c], f"load{c}")
+                weights[c] = [later(weight, f"weight{c}_{lane}")
+                              for lane, weight in enumerate(weights[c])]
+                lowest[c] = later(lowest[c], f"x{c}_late")
+        correction = self._minus_sum(m)
+        if not ahead:
+            correction = later(correction, "correction")
+
         for pair in range(self.lanes // 2):
-            products = []
+            parity = [Const(0)] * 2
+            before = None
             for c in range(self.channels):
-                low, high = (self.weights[c][2 * pair + i] for i in range(2))
-                shadow, active = (Signal(signed(25), reset_less=True) for _ in range(2))
-                product = Signal(signed(34), reset_less=True)
-                with m.If(self.load[c]):
-                    m.d.sync += shadow.eq(
-                        Cat((low ^ EXCESS)[:8], Const(0, self.PACK - 8), high).as_signed())
-                with m.If(self.swap):
-                    m.d.sync += active.eq(shadow)
-                m.d.sync += product.eq(active * x[c])
-                products.append(product)
-            p = Signal(signed(2 * self.PACK), reset_less=True)
-            m.d.sync += p.eq(sum(products[1:], products[0]))
-            # Flipping the top bit centers the unsigned lower sum around 0.
-            bits = self.center.bit_length()
+                low, high = weights[c][2 * pair:2 * pair + 2]
+                last = c == self.channels - 1
+                m.submodules[f"dsp{pair}_{c}"] = dsp = MultiplyAdd(
+                    chained=c > 0, delay=1 + (c >= ahead), registered=last or c + 1 == ahead)
+                m.d.comb += [
+                    dsp.a.eq(Cat(low ^ self.EXCESS, Const(0, self.PACK - 8), high)),
+                    dsp.load.eq(load[c]),
+                    dsp.swap.eq(swap[c]),
+                    dsp.b.eq(self.x[c]),
+                    dsp.cascade_in.eq(before.cascade_out) if before else
+                    dsp.addend.eq(correction * self.EXCESS),
+                ]
+                before = dsp
+                held, active = (Signal(name=f"{name}{pair}_{c}", reset_less=True)
+                                for name in ("held", "active"))
+                with m.If(load[c]):
+                    m.d.sync += held.eq(high[0])
+                with m.If(swap[c]):
+                    m.d.sync += active.eq(held)
+                parity[c >= ahead] ^= active & lowest[c]
+            total = before.total
+            odd = later(later(parity[1] ^ later(parity[0], f"odd{pair}_0"), f"odd{pair}_1"),
+                        f"odd{pair}_2")
+            borrowed = Signal(name=f"borrowed{pair}")
             m.d.comb += [
-                self.terms[2 * pair].eq((p[:bits] ^ self.center).as_signed()),
-                self.terms[2 * pair + 1].eq(p[self.PACK:].as_signed()),
+                borrowed.eq(total[self.PACK] ^ odd),
+                self.terms[2 * pair].eq(Cat(total[:self.PACK], borrowed).as_signed()),
+                self.terms[2 * pair + 1].eq(total[self.PACK:].as_signed()),
+                self.carries[2 * pair + 1].eq(borrowed),
             ]
         return m
 
+    def _minus_sum(self, m) -> Value:
+        """Minus the sum of the activations of the cycle before."""
+        m.submodules.first = first = TernaryAdder(11)
+        m.submodules.second = second = TernaryAdder(11, negative=2)
+        some, fourth = Signal(signed(11), reset_less=True), Signal(8, reset_less=True)
+        for operand, value in zip(first.operands, self.x, strict=False):
+            m.d.comb += operand.eq(value)
+        if self.channels == 4:
+            m.d.sync += fourth.eq(self.x[3])
+        m.d.sync += some.eq(first.total)
+        m.d.comb += [second.operands[1].eq(some), second.operands[2].eq(fourth)]
+        return second.total
+
 
 class TableBlock(MultiplierBlock):
-    """One channel without multipliers: per lane the 16 multiples of its weight, in LUT RAM.
+    """No multipliers: each lane has the sums of products of its weights with digits in LUT RAM.
 
-    Two banks of 16 entries and one read for each half of the activation, then one addition:
-    ``w * x = table[x & 15] + 16 * table[x >> 4]``. Loading steps through the multiples with one
-    accumulator a lane. About 40 LUTs a lane on Artix-7, 16 of them RAM, and 61 flip-flops.
+    A digit of each activation (one bit of four channels, two bits of two, four bits of one) makes
+    an address. A lane reads its table for every position of the digits and adds up what it finds
+    (distributed arithmetic). A table has two banks of 16 entries. Loading visits them in the order
+    of a Gray code, so one accumulator a lane adds or subtracts one weight a cycle.
+
+    With four channels 124 LUTs a lane, 54 of them RAM, and 200 flip-flops.
     """
 
-    LOAD_CYCLES = NIBBLE
+    LOAD_CYCLES = 1 << TABLE_BITS
+    CHANNELS = (4, 2, 1)
+
+    def __init__(self, config: Config, channels: int = 1):
+        super().__init__(config, channels)
+        self.digit = TABLE_BITS // channels
+        self.entry = signed(8 + ceil_log2(channels * ((1 << self.digit) - 1)))
 
     def elaborate(self, platform):
         m = Module()
         bank = Signal()
-        x = Signal(8, reset_less=True)
-        m.d.sync += [bank.eq(bank ^ self.swap), x.eq(self.x[0])]
-
-        step = Signal(range(NIBBLE))
-        filling = Signal()
-        with m.If(filling):
-            m.d.sync += [step.eq(step + 1), filling.eq(step != NIBBLE - 1)]
-        with m.If(self.load[0]):
-            m.d.sync += [step.eq(0), filling.eq(1)]
-
-        for lane, (weight, term) in enumerate(zip(self.weights[0], self.terms, strict=True)):
-            held = Signal(signed(8), reset_less=True)
-            multiple = Signal(signed(MULTIPLE), reset_less=True)
-            with m.If(self.load[0]):
-                m.d.sync += [held.eq(weight), multiple.eq(0)]
-            with m.Else():
-                m.d.sync += multiple.eq(multiple + held)
-
-            parts = []
-            for half, nibble in enumerate((x[:4], x[4:])):
-                table = memory.Memory(shape=signed(MULTIPLE), depth=2 * NIBBLE, init=[])
-                m.submodules[f"table{lane}_{half}"] = table
-                write, read = table.write_port(), table.read_port(domain="comb")
-                part = Signal(signed(MULTIPLE), reset_less=True)
-                m.d.comb += [
-                    write.addr.eq(Cat(step, ~bank)),
-                    write.data.eq(multiple),
-                    write.en.eq(filling),
-                    read.addr.eq(Cat(nibble, bank)),
-                ]
-                m.d.sync += part.eq(read.data)
-                parts.append(part)
-            low, high = parts
-            output = Signal(signed(16), reset_less=True)
-            # The low four bits need no adder.
-            m.d.sync += output.eq(Cat(low[:4], ((low >> 4) + high)[:12]))
-            m.d.comb += term.eq(output)
+        x = [Signal(8, name=f"x{c}", reset_less=True) for c in range(self.channels)]
+        m.d.sync += bank.eq(bank ^ self.swap)
+        m.d.sync += [register.eq(value) for register, value in zip(x, self.x, strict=True)]
+        write, index, entries = self._load(m)
+        terms = [[] for _ in range(self.lanes)]
+        for position in range(0, 8, self.digit):
+            # A memory for each read: so LUT RAM takes four LUTs for six bits.
+            table = m.submodules[f"table{position}"] = memory.Memory(
+                shape=entries.shape(), depth=2 << TABLE_BITS, init=[])
+            writer, reader = table.write_port(), table.read_port(domain="comb")
+            found = Signal(entries.shape(), name=f"found{position}", reset_less=True)
+            digits = [value[position:position + self.digit] for value in x]
+            m.d.comb += [
+                writer.addr.eq(Cat(index, ~bank)),
+                writer.data.eq(entries),
+                writer.en.eq(write),
+                reader.addr.eq(Cat(digits, bank)),
+            ]
+            m.d.sync += found.eq(reader.data)
+            for lane in range(self.lanes):
+                terms[lane].append(Term(found[lane], position))
+        for lane in range(self.lanes):
+            m.d.comb += self.terms[lane].eq(
+                add_up(m, f"lane{lane}", TABLE_LEVELS, TERM.width, terms[lane]))
         return m
+
+    def _load(self, m):
+        """Whether an entry is written, its index in the bank, and its value for each lane."""
+        write, index = Signal(), Signal(TABLE_BITS)
+        entries = Signal(data.ArrayLayout(self.entry, self.lanes), reset_less=True)
+        start = self.load[self.channels - 1]
+
+        # Step s > 0 changes the bit of the index that is the lowest one set in s; the next bit of
+        # s tells in which direction. Entry 0, the sum of nothing, is written in step 1.
+        step, change, subtract = Signal(TABLE_BITS), Signal(range(TABLE_BITS)), Signal()
+        m.d.sync += [write.eq(start | (step != 0)), index.eq(step ^ step[1:])]
+        with m.If(start):
+            m.d.sync += [step.eq(1), change.eq(0), subtract.eq(0)]
+        with m.Elif(step != 0):
+            m.d.sync += step.eq(step + 1)
+            with m.Switch(step):
+                for bit in range(TABLE_BITS):
+                    with m.Case("-" * (TABLE_BITS - 1 - bit) + "0" + "1" * bit):
+                        m.d.sync += [change.eq(bit), subtract.eq(step[bit + 1:bit + 2])]
+
+        for lane in range(self.lanes):
+            weights = [Signal(signed(8), name=f"weight{lane}_{c}", reset_less=True)
+                       for c in range(self.channels)]
+            for c, weight in enumerate(weights):
+                with m.If(self.load[c]):
+                    m.d.sync += weight.eq(self.weights[c][lane])
+            a, b, c, d = (weights[bit // self.digit] << bit % self.digit
+                          for bit in range(TABLE_BITS))
+            weight = Signal(self.entry, name=f"weight{lane}")
+            m.d.comb += weight.eq(Mux(change[1], Mux(change[0], d, c), Mux(change[0], b, a)))
+            # The bits below make the carry that a subtraction needs.
+            total = (Cat(1, entries[lane])
+                     + (Cat(0, weight) ^ subtract.replicate(self.entry.width + 1)))[1:]
+            with m.If(start):
+                m.d.sync += entries[lane].eq(0)
+            with m.Else():
+                m.d.sync += entries[lane].eq(total)
+        return write, index, entries
+
+
+class Mult18Block(MultiplierBlock):
+    """One MULT18X18D for each lane of a channel, which holds all registers but the shadow bank."""
+
+    CHANNELS = (2, 1)
+
+    def elaborate(self, platform):
+        m = Module()
+        for lane in range(self.lanes):
+            products = []
+            for c in range(self.channels):
+                shadow = Signal(signed(8), name=f"shadow{lane}_{c}", reset_less=True)
+                with m.If(self.load[c]):
+                    m.d.sync += shadow.eq(self.weights[c][lane])
+                m.submodules[f"lane{lane}_{c}"] = multiplier = ecp5.Multiplier()
+                m.d.comb += [
+                    multiplier.a.eq(shadow),
+                    multiplier.load.eq(self.swap),
+                    multiplier.b.eq(self.x[c]),
+                ]
+                products.append(multiplier.product[:16].as_signed())
+            total = Signal(TERM, name=f"total{lane}", reset_less=True)
+            m.d.sync += total.eq(sum(products[1:], products[0]))
+            m.d.comb += self.terms[lane].eq(total)
+        return m
+
+
+BLOCKS = {"generic": GenericBlock, "dsp48-packed": PackedBlock, "mult18": Mult18Block}
+"""Blocks of channels without tables, by ``config.multiplier``."""
 
 
 def make_blocks(config: Config) -> list[MultiplierBlock]:
     """Blocks for the ``VECTOR`` input channels of one pixel, in their order.
 
-    The first ``config.table_rows`` channels are table blocks, the others by ``config.multiplier``;
-    packed ones by pairs, the last one alone if their number is odd.
+    The first ``config.table_rows`` channels have table blocks, the others those of
+    ``config.multiplier``; of each kind the largest ones that fit.
     """
-    blocks = [TableBlock(config) for _ in range(config.table_rows)]
-    left = VECTOR - config.table_rows
-    if config.multiplier == "dsp48-packed":
-        blocks += [PackedBlock(config, 2) for _ in range(left // 2)]
-        blocks += [PackedBlock(config, 1) for _ in range(left % 2)]
-    else:
-        blocks += [GenericBlock(config) for _ in range(left)]
+    blocks = []
+    for kind, channels in ((TableBlock, config.table_rows),
+                           (BLOCKS[config.multiplier], VECTOR - config.table_rows)):
+        for size in kind.CHANNELS:
+            while channels >= size:
+                blocks.append(kind(config, size))
+                channels -= size
     return blocks
