@@ -3,19 +3,23 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .block_memory import BlockMemory
 from .config import Config
 from .interfaces import ActWrite, Bytes
 from .isa import ACT_ADDRESS
 
-WRITERS = 3
-READS = WRITERS
-"""``fault_source`` of the reads; those of the writers are their indices."""
+WRITERS = 2
+LOAD = WRITERS
+READS = LOAD + 1
+"""``fault_source`` of the loads and of the reads; those of the writers are their indices."""
+CHUNK = 4096
+"""Rows of block RAMs side by side in 9 bits; one shallower costs as much, a deeper one is several
+with a multiplexer."""
 
 
 class ActMemory(wiring.Component):
@@ -23,16 +27,20 @@ class ActMemory(wiring.Component):
 
     Reads: every lane reads one vector a cycle, latency exactly 2. Lanes enabled in the same cycle
     must address distinct banks; a lane that was not enabled gives meaningless data.
-    Writes: one vector a cycle; writer 0 always goes first, the others wait for those before them.
+    Writes: one vector a cycle; loads go first, then writer 0, the other waits for both.
     A read sees every vector that was taken at least two cycles before it.
     An access at ``act_vectors`` or above does not take place and raises ``fault``
     one cycle later, a write two.
 
-    Memory: ``act_vectors * 128`` bits, each bank followed by a register for block RAMs to absorb.
+    Memory: ``act_vectors * 128`` bits in blocks of up to ``CHUNK`` rows, each with its output
+    register. The multiplexer of the blocks comes last, so that logic behind it can share its LUTs.
 
     Members
     -------
-    writers : 3 x In(stream(ActWrite))
+    load : In(stream(ActWrite)), never refused
+    writers : 2 x In(stream(ActWrite))
+    spare : Out(1)
+        No writer has anything.
     read_enable : In(pixels)
     read_address : In(pixels x ACT_ADDRESS)
     read_data : Out(pixels x Bytes)
@@ -44,7 +52,9 @@ class ActMemory(wiring.Component):
         self.config = config
         lanes = config.pixels
         super().__init__({
+            "load": In(stream.Signature(ActWrite, always_ready=True)),
             "writers": In(stream.Signature(ActWrite)).array(WRITERS),
+            "spare": Out(1),
             "read_enable": In(lanes),
             "read_address": In(data.ArrayLayout(ACT_ADDRESS, lanes)),
             "read_data": Out(data.ArrayLayout(Bytes, lanes)),
@@ -59,44 +69,56 @@ class ActMemory(wiring.Component):
 
         # The write port reaches every block RAM, so it starts at a register.
         write, writing = Signal(ActWrite), Signal()
-        source = Signal(range(WRITERS))
-        m.d.sync += writing.eq(0)
-        blocked = Const(0)
+        source = Signal(range(WRITERS + 1))
+        m.d.comb += self.spare.eq(~Cat(writer.valid for writer in self.writers).any())
+        m.d.sync += [
+            writing.eq(self.load.valid | ~self.spare),
+            write.eq(self.load.payload),
+            source.eq(LOAD),
+        ]
+        blocked = self.load.valid
         for index, writer in enumerate(self.writers):
             m.d.comb += writer.ready.eq(~blocked)
             with m.If(writer.valid & ~blocked):
-                m.d.sync += [write.eq(writer.payload), writing.eq(1), source.eq(index)]
+                m.d.sync += [write.eq(writer.payload), source.eq(index)]
             blocked = blocked | writer.valid
         write_inside = write.address < depth
 
         # Lane to bank. At most one lane is at a bank, so the rows are combined by OR.
         address = self.read_address
         reading = Cat(self.read_enable[i] & (address[i] < depth) for i in range(lanes))
-        outputs = Array(Signal(Bytes, name=f"output{b}") for b in range(lanes))
+        rows = depth // lanes
+        chunks = -(-rows // CHUNK)
+        outputs = Array(Array(Signal(Bytes, name=f"output{b}_{c}") for c in range(chunks))
+                        for b in range(lanes))
         for bank in range(lanes):
-            memory = Memory(shape=Bytes, depth=depth // lanes, init=[])
-            m.submodules[f"bank{bank}"] = memory
             here = [reading[i] & (address[i][:bank_bits] == bank) for i in range(lanes)]
-            read = memory.read_port()
-            m.d.comb += [
-                read.en.eq(reduce(or_, here)),
-                read.addr.eq(reduce(or_, (
-                    Mux(here[i], address[i][bank_bits:], 0) for i in range(lanes)
-                )) if lanes > 1 else address[0]),
-            ]
-            m.d.sync += outputs[bank].eq(read.data)
-            port = memory.write_port()
-            m.d.comb += [
-                port.en.eq(writing & write_inside & (write.address[:bank_bits] == bank)),
-                port.addr.eq(write.address[bank_bits:]),
-                port.data.eq(write.data),
-            ]
+            row = reduce(or_, (Mux(here[i], address[i][bank_bits:], 0) for i in range(lanes))) \
+                if lanes > 1 else address[0]
+            for chunk in range(chunks):
+                memory = BlockMemory(
+                    self.config, Bytes.size, min(CHUNK, rows - chunk * CHUNK))
+                m.submodules[f"bank{bank}_{chunk}"] = memory
+                m.d.comb += [
+                    memory.read_enable.eq(reduce(or_, here)),
+                    memory.read_address.eq(row),
+                    outputs[bank][chunk].as_value().eq(memory.read_data),
+                    memory.write_enable.eq(
+                        writing & write_inside & (write.address[:bank_bits] == bank)
+                        & (write.address[bank_bits:] >> exact_log2(CHUNK) == chunk)),
+                    memory.write_address.eq(write.address[bank_bits:]),
+                    memory.write_data.eq(write.data),
+                ]
 
-        # Bank to lane, after the registers of the banks.
+        # Bank and chunk to lane, after the registers of the blocks.
         for lane in range(lanes):
-            bank, bank_next = Signal(bank_bits), Signal(bank_bits)
-            m.d.sync += [bank_next.eq(address[lane][:bank_bits]), bank.eq(bank_next)]
-            m.d.comb += self.read_data[lane].eq(outputs[bank] if lanes > 1 else outputs[0])
+            place = address[lane][:bank_bits], address[lane][bank_bits:] >> exact_log2(CHUNK)
+            now = Signal(len(Cat(*place)), name=f"now{lane}")
+            soon = Signal.like(now, name=f"soon{lane}")
+            m.d.sync += [soon.eq(Cat(*place)), now.eq(soon)]
+            bank, chunk = now[:bank_bits], now[bank_bits:]
+            m.d.comb += self.read_data[lane].eq(
+                (outputs[bank] if lanes > 1 else outputs[0])[chunk if chunks > 1 else 0])
 
         write_fault = writing & ~write_inside
         m.d.sync += [

@@ -1,11 +1,10 @@
 """Fetch of the program, and the queues in which instructions wait for what they depend on."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import VECTOR, Config
-from .csr import EngineState
 from .interfaces import ReadClient, command
 from .isa import (
     COUNT,
@@ -20,8 +19,8 @@ from .isa import (
     Opcode,
     Weights,
 )
-from .linear_reader import LinearReader
 from .operand_check import OperandCheck
+from .profile import UnitState
 
 BEATS = INSTRUCTION_BYTES // VECTOR
 """Vectors of an instruction."""
@@ -42,6 +41,8 @@ QUEUES = {
     "compute": (ComputeOperand, 1, (Opcode.CONV, Opcode.FIRE)),
 }
 """Operand, depth and opcodes of each queue."""
+SCAN = len(QUEUES) * len(EVENTS)
+"""Cycles in which the heads of all queues are compared with the events."""
 
 
 def entry(operand) -> data.StructLayout:
@@ -50,10 +51,9 @@ def entry(operand) -> data.StructLayout:
 
 
 class Queue(wiring.Component):
-    """A queue of wide entries that come seldom.
+    """A queue of wide entries that come seldom: registers in a row, which cost no LUTs.
 
-    Up to two places are registers in a row, which cost no LUTs; more are LUT RAM. Latency:
-    ``depth`` cycles for registers, else 1.
+    Latency: ``depth`` cycles.
     """
 
     def __init__(self, shape, depth: int):
@@ -65,17 +65,6 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        if self.depth > 2:
-            m.submodules.fifo = queue = fifo.SyncFIFO(width=self.shape.size, depth=self.depth)
-            m.d.comb += [
-                queue.w_data.eq(self.input.p.as_value()),
-                queue.w_en.eq(self.input.valid),
-                self.input.ready.eq(queue.w_rdy),
-                self.output.p.as_value().eq(queue.r_data),
-                self.output.valid.eq(queue.r_rdy),
-                queue.r_en.eq(self.output.ready),
-            ]
-            return m
         previous = self.input
         for place in range(self.depth):
             following = stream.Signature(self.shape).create(path=(f"place{place}",))
@@ -92,22 +81,23 @@ class Queue(wiring.Component):
 class Dispatch(wiring.Component):
     """Fetches instructions, checks them and gives each to its engine when it may start.
 
-    Instructions are fetched one after the other, at most three ahead of the one that waits for
-    its queue, never beyond the window: an instruction there faults with WINDOW when its turn comes.
-    An instruction that fails ``OperandCheck`` faults with OPCODE or OPERAND. After a fault nothing
-    is dispatched until reset; ``start`` needs a dispatcher that has finished or is reset.
+    An instruction is fetched, in bursts of one vector, when the one before has gone to its queue;
+    the read arbiter faults for one beyond the window. An instruction that fails ``OperandCheck``
+    faults with OPCODE or OPERAND. After a fault nothing is dispatched until reset; ``start`` needs
+    a dispatcher that has finished or is reset.
 
-    The head of a queue is offered when each event counter has reached its dependency. END finishes
-    when the loads, gathers, reads and writes of all instructions have happened, the queues are
-    empty and ``engines_idle`` is set; its own dependencies do not matter.
+    The head of a queue is offered when each event counter has reached its dependency, up to
+    ``SCAN + 2`` cycles later. END finishes when the loads, gathers, reads and writes of all
+    instructions have happened, the queues are empty and ``engines_idle`` is set; its own
+    dependencies do not matter.
 
-    Throughput: an instruction in ``BEATS + 5`` cycles, CONV and FIRE 65 more.
+    Throughput: an instruction in ``BEATS + 4`` cycles, the latency of the memory and that of
+    ``OperandCheck``.
 
     Members
     -------
     start, program : begin at this vector address
     client : reads of the program
-    window_vectors : size of the window
     weights, load, gather, compute : commands; ``operand`` is that of the opcode, for ``compute``
         ``ComputeOperand``
     load_done, gather_done, read_done, write_done : an event, one cycle each
@@ -116,7 +106,9 @@ class Dispatch(wiring.Component):
     fault, fault_code, fault_index : set from a fault until reset
     fetch_index : instruction being fetched, for faults of the program's reads
     active : index of the last command each engine took, in the order of ``QUEUES``
-    waiting : why the head of the compute queue is not offered: WAIT_LOAD, WAIT_ORDER, else IDLE
+    waiting : why the head of the compute queue is not offered: WAIT_INPUT, WAIT_ORDER, else IDLE
+    gated : heads that wait for events, in the order of ``QUEUES``
+    state : what the fetch does; ``passed``: an instruction goes to its queue
     """
 
     def __init__(self, config: Config):
@@ -125,7 +117,6 @@ class Dispatch(wiring.Component):
             "start": In(1),
             "program": In(EXTERNAL_ADDRESS),
             "client": Out(ReadClient()),
-            "window_vectors": In(EXTERNAL_ADDRESS),
             **{name: Out(stream.Signature(command(operand)))
                for name, (operand, *_) in QUEUES.items()},
             "load_done": In(1),
@@ -139,24 +130,26 @@ class Dispatch(wiring.Component):
             "fault_index": Out(INDEX),
             "fetch_index": Out(INDEX),
             "active": Out(data.ArrayLayout(INDEX, len(QUEUES))),
-            "waiting": Out(EngineState),
+            "waiting": Out(UnitState),
+            "gated": Out(len(QUEUES)),
+            "state": Out(UnitState),
+            "passed": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = LinearReader(self.config, 2 * BEATS)
         m.submodules.check = check = OperandCheck(self.config)
-        wiring.connect(m, reader.client, wiring.flipped(self.client))
-
         instruction = Signal(8 * INSTRUCTION_BYTES)
-        index = Signal(INDEX)
-        beat = Signal(range(BEATS))
         header = data.View(Header, instruction[:HEADER_BITS])
-        ending, queued, empty = Signal(), Signal(), Signal()
-        missing = self._fetch(m, reader, ending)
+        index = Signal(INDEX)
+        queued, empty = Signal(), Signal()
+
+        fetch, come = self._fetch(m, instruction)
         happened, owed = self._events(m, header.opcode, queued)
         offer = self._queues(m, instruction, index, happened, queued, empty)
-        m.d.comb += [check.instruction.eq(instruction), self.fetch_index.eq(index)]
+        m.d.comb += [
+            check.instruction.eq(instruction), self.fetch_index.eq(index), self.passed.eq(queued),
+        ]
 
         def stop(code):
             m.d.sync += [
@@ -166,84 +159,93 @@ class Dispatch(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [index.eq(0), ending.eq(0)]
+                m.d.sync += index.eq(0)
                 with m.If(self.start):
+                    m.d.comb += fetch.eq(1)
                     m.next = "FETCH"
             with m.State("FETCH"):
-                m.d.comb += reader.output.ready.eq(1)
-                with m.If(reader.output.valid):
-                    m.d.sync += [
-                        instruction.word_select(beat, 8 * VECTOR).eq(reader.output.p.as_value()),
-                        beat.eq(beat + 1),
-                    ]
-                    with m.If(beat == BEATS - 1):
-                        m.next = "DECODE"
-                with m.Elif(missing):
-                    stop(Error.WINDOW)
+                m.d.comb += self.state.eq(
+                    Mux(self.client.data.valid, UnitState.BUSY, UnitState.WAIT_MEMORY))
+                with m.If(come):
+                    m.next = "DECODE"
             with m.State("DECODE"):
-                m.d.comb += check.start.eq(1)
+                m.d.comb += [check.start.eq(1), self.state.eq(UnitState.BUSY)]
                 m.next = "CHECK"
-            with m.State("CHECK"), m.If(check.done):
-                with m.If(check.opcode_fault):
-                    stop(Error.OPCODE)
-                with m.Elif(check.operand_fault):
-                    stop(Error.OPERAND)
-                with m.Elif(header.opcode == Opcode.END.value):
-                    m.d.sync += ending.eq(1)
-                    m.next = "END"
-                with m.Else():
-                    m.next = "QUEUE"
+            with m.State("CHECK"):
+                m.d.comb += self.state.eq(UnitState.BUSY)
+                with m.If(check.done):
+                    with m.If(check.opcode_fault):
+                        stop(Error.OPCODE)
+                    with m.Elif(check.operand_fault):
+                        stop(Error.OPERAND)
+                    with m.Elif(header.opcode == Opcode.END.value):
+                        m.next = "END"
+                    with m.Else():
+                        m.next = "QUEUE"
             with m.State("QUEUE"):
-                m.d.comb += offer.eq(1)
+                m.d.comb += [
+                    offer.eq(1),
+                    self.state.eq(Mux(queued, UnitState.BUSY, UnitState.WAIT_OUTPUT)),
+                ]
                 with m.If(queued):
                     m.d.sync += index.eq(index + 1)
+                    m.d.comb += fetch.eq(1)
                     m.next = "FETCH"
             with m.State("END"):
-                # What was fetched beyond the end is dropped.
-                m.d.comb += reader.output.ready.eq(1)
-                with m.If(reader.idle & empty & ~owed & self.engines_idle):
+                m.d.comb += self.state.eq(UnitState.DRAIN)
+                with m.If(empty & ~owed & self.engines_idle):
                     m.d.comb += self.finished.eq(1)
                     m.next = "IDLE"
             with m.State("STOP"):
                 pass
         return m
 
-    def _fetch(self, m, reader, ending):
-        """Ask for instructions until the end; true if the next one lies beyond the window."""
+    def _fetch(self, m, instruction):
+        """The signal that starts the fetch of an instruction, and the one of its last word."""
         address = Signal(EXTERNAL_ADDRESS)
-        fetching, inside = Signal(), Signal()
-        m.d.comb += [
-            inside.eq(address + BEATS <= self.window_vectors),
-            reader.transfer.valid.eq(fetching & inside),
-            reader.transfer.p.address.eq(address),
-            reader.transfer.p.count.eq(BEATS),
-        ]
-        with m.If(reader.transfer.valid & reader.transfer.ready):
-            m.d.sync += address.eq(address + BEATS)
-        with m.If(ending | self.fault):
-            m.d.sync += fetching.eq(0)
-        with m.Elif(self.start):
-            m.d.sync += [fetching.eq(1), address.eq(self.program)]
-        return fetching & ~inside & reader.idle
+        asked, word = Signal(range(BEATS)), Signal(range(BEATS))
+        fetch, come = Signal(), Signal()
+        request, beat = self.client.request, self.client.data
+        m.d.comb += [request.p.address.eq(address), come.eq(beat.valid & (word == BEATS - 1))]
+        with m.If(request.valid & request.ready):
+            m.d.sync += [address.eq(address + 1), asked.eq(asked + 1)]
+            with m.If(asked == BEATS - 1):
+                m.d.sync += request.valid.eq(0)
+        with m.If(fetch):
+            m.d.sync += request.valid.eq(1)
+        with m.If(self.start):
+            m.d.sync += address.eq(self.program)
+        with m.If(beat.valid):
+            m.d.sync += [
+                instruction.word_select(word, 8 * VECTOR).eq(beat.p.as_value()),
+                word.eq(word + 1),
+            ]
+        return fetch, come
 
     def _events(self, m, opcode, queued):
         """Counters of the events; whether instructions in the queues or engines owe some."""
-        happened, promised = Signal(Dependencies), Signal(Dependencies)
-        is_fire = opcode == Opcode.FIRE.value
-        passes = Mux(is_fire, 2, opcode == Opcode.CONV.value)
-        events = {
-            "loads": (self.load_done, opcode == Opcode.LOAD.value),
-            "gathers": (self.gather_done, opcode == Opcode.GATHER.value),
-            "reads": (self.read_done, passes),
-            "writes": (self.write_done, passes),
-        }
-        for name, (event, promise) in events.items():
-            m.d.sync += happened[name].eq(happened[name] + event)
-            with m.If(queued):
-                m.d.sync += promised[name].eq(promised[name] + promise)
+        happened = Signal(Dependencies)
+        pulses = dict(zip(EVENTS, (
+            self.load_done, self.gather_done, self.read_done, self.write_done), strict=True))
+        for name, pulse in pulses.items():
+            m.d.sync += happened[name].eq(happened[name] + pulse)
         with m.If(self.start):
-            m.d.sync += [happened.eq(0), promised.eq(0)]
-        return happened, happened != promised
+            m.d.sync += happened.eq(0)
+
+        # Queues and engines hold far fewer than 64 instructions, of four events at most.
+        owed, promised, change = Signal(8), Signal(3), Signal(signed(4))
+        with m.Switch(opcode):
+            with m.Case(Opcode.LOAD.value, Opcode.GATHER.value):
+                m.d.comb += promised.eq(1)
+            with m.Case(Opcode.CONV.value):
+                m.d.comb += promised.eq(2)
+            with m.Case(Opcode.FIRE.value):
+                m.d.comb += promised.eq(4)
+        m.d.sync += [
+            change.eq(Mux(queued, promised, 0) - sum(pulses.values())),
+            owed.eq(owed + change),
+        ]
+        return happened, owed.any() | change.any()
 
     def _queues(self, m, instruction, index, happened, queued, empty):
         """The queues and the gates at their heads; returns the signal that offers an instruction.
@@ -254,6 +256,7 @@ class Dispatch(wiring.Component):
         plain = instruction[HEADER_BITS:]
         offer = Signal()
         inputs, heads = [], []
+        opened = Signal(len(QUEUES))
         for place, (name, (operand, depth, opcodes)) in enumerate(QUEUES.items()):
             m.submodules[name] = queue = Queue(entry(operand), depth)
             mine = header.opcode.matches(*(opcode.value for opcode in opcodes))
@@ -267,22 +270,55 @@ class Dispatch(wiring.Component):
                 Value.cast(incoming.command.operand).eq(bits),
             ]
             inputs.append(queue.input.valid & queue.input.ready)
-            heads.append(queue.output.valid)
+            heads.append(queue.output)
 
-            engine, head = getattr(self, name), queue.output.p
-            waits = {event: happened[event] < head.depends[event] for event in EVENTS}
+            engine = getattr(self, name)
             m.d.comb += [
-                engine.p.eq(head.command),
-                engine.valid.eq(queue.output.valid & ~Cat(waits.values()).any()),
+                engine.p.eq(queue.output.p.command),
+                engine.valid.eq(queue.output.valid & opened[place]),
+                self.gated[place].eq(queue.output.valid & ~opened[place]),
                 queue.output.ready.eq(engine.valid & engine.ready),
             ]
             with m.If(engine.valid & engine.ready):
-                m.d.sync += self.active[place].eq(engine.p.index)
-            if name == "compute":
-                with m.If(queue.output.valid):
-                    with m.If(waits["loads"] | waits["gathers"]):
-                        m.d.comb += self.waiting.eq(EngineState.WAIT_LOAD)
-                    with m.Elif(waits["reads"] | waits["writes"]):
-                        m.d.comb += self.waiting.eq(EngineState.WAIT_ORDER)
-        m.d.comb += [queued.eq(Cat(inputs).any()), empty.eq(~Cat(heads).any())]
+                m.d.sync += [self.active[place].eq(engine.p.index), opened[place].eq(0)]
+        m.d.comb += [
+            queued.eq(Cat(inputs).any()),
+            empty.eq(~Cat(head.valid for head in heads).any()),
+        ]
+        self._gates(m, heads, happened, opened)
         return offer
+
+    def _gates(self, m, heads, happened, opened):
+        """Opens the heads that have all their events: one comparator, an event of a head a cycle.
+
+        A head in its queue stays there while it is looked at, as it is not open.
+        """
+        scan = data.StructLayout({"event": range(len(EVENTS)), "place": range(len(QUEUES))})
+        now, compared = Signal(scan), Signal(scan)
+        wanted, counted, shut = Signal(COUNT), Signal(COUNT), Signal()
+        m.d.sync += [
+            now.as_value().eq(now.as_value() + 1),
+            compared.eq(now),
+            wanted.eq(Array(head.p.depends[event] for head in heads for event in EVENTS)[
+                now.as_value()]),
+            counted.eq(Array(happened[event] for event in EVENTS)[now.event]),
+            shut.eq(self.gated.bit_select(now.place, 1)),
+        ]
+        missing, failed = Signal(), Signal()
+        m.d.comb += missing.eq(counted < wanted)
+        with m.If(compared.event == 0):
+            m.d.sync += failed.eq(missing | ~shut)
+        with m.Elif(missing | ~shut):
+            m.d.sync += failed.eq(1)
+        with m.If((compared.event == len(EVENTS) - 1) & shut & ~missing & ~failed):
+            m.d.sync += opened.bit_select(compared.place, 1).eq(1)
+
+        # Which kinds of events the compute head misses.
+        misses = Signal(len(EVENTS))
+        with m.If(shut & (compared.place == list(QUEUES).index("compute"))):
+            m.d.sync += misses.bit_select(compared.event, 1).eq(missing)
+        with m.If(self.gated[list(QUEUES).index("compute")]):
+            with m.If(misses[:2].any()):
+                m.d.comb += self.waiting.eq(UnitState.WAIT_INPUT)
+            with m.Elif(misses.any()):
+                m.d.comb += self.waiting.eq(UnitState.WAIT_ORDER)

@@ -24,7 +24,10 @@ class Engine(wiring.Component):
     weights and room for results are there. Reads the activation memory and the weight ring, both
     with two cycles of latency. ``read_done`` pulses when a pass has read its last pixel;
     ``written`` must pulse when all results of a pass are in their place. ``walking``: some pass is
-    under way before the end of its reads; ``active``: its first step has been reached.
+    under way before the end of its reads; ``active``: its first step has been reached; ``issued``:
+    a step; ``ends``: the last of its pass; ``blocked``: why there is none. ``loading``: a tile is
+    being loaded; ``loading_ends``: handed over, the last of its pass; ``loading_blocked``: why it
+    stands still.
     """
 
     def __init__(self, config: Config):
@@ -49,7 +52,11 @@ class Engine(wiring.Component):
             "walking": Out(1),
             "active": Out(1),
             "issued": Out(1),
+            "ends": Out(1),
             "blocked": Out(Blocked),
+            "loading": Out(1),
+            "loading_ends": Out(1),
+            "loading_blocked": Out(Blocked),
             "layer": Out(COUNT),
         })
 
@@ -90,6 +97,11 @@ class Engine(wiring.Component):
             self.walking.eq(stepper.active | ~walker.idle),
             self.active.eq(stepper.active),
             self.issued.eq(stepper.issued),
+            self.ends.eq(stepper.ends),
+            self.loading.eq(walker.tile.valid),
+            self.loading_ends.eq(
+                loader.loaded.valid & loader.loaded.ready & loader.loaded.payload.ends),
+            self.loading_blocked.eq(loader.blocked),
             self.blocked.eq(stepper.blocked),
             self.layer.eq(stepper.layer),
             self.idle.eq(walker.idle & ~stepper.active & accumulator.idle),

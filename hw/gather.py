@@ -1,6 +1,6 @@
 """First-layer gather: windows of a three-channel image become vectors of 16 input channels."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -9,12 +9,10 @@ from . import isa
 from .config import Config
 from .interfaces import ActWrite, ReadClient, command
 from .isa import PIXELS_PER_VECTOR
-from .linear_reader import LinearReader
+from .linear_reader import BurstCutter
 
 BANKS = 4
 """Pixels in a vector of the image; as many banks hold a line, pixel ``x`` in bank ``x % BANKS``."""
-PREFETCH = 32
-"""Vectors that may be under way from memory: its latency is all they have to cover."""
 Pixel = data.ArrayLayout(8, 3)
 
 POSITION = signed(14)
@@ -31,14 +29,15 @@ class Gather(wiring.Component):
 
     Throughput: up to four adjacent pixels of a window row a cycle, that is
     ``kernel * ceil(kernel / 4)`` cycles a window (3 for 3x3, 14 for 7x7), one more where its last
-    pixels begin another vector (kernels 4 and 6). Latency: 5 cycles from a row in the line memory
+    pixels begin another vector (kernels 4 and 6). Latency: 6 cycles from a row in the line memory
     to the first vector. Memory: ``image_lines * image_width`` pixels of 24 bits in four banks of
-    block RAM with output registers, and the FIFO of the reader.
+    block RAM with output registers.
 
     Members
     -------
     done : pulse when the last vector of an instruction is accepted
     idle : no instruction under way
+    starved : the rows of the next window have not come
     """
 
     def __init__(self, config: Config):
@@ -49,61 +48,67 @@ class Gather(wiring.Component):
             "write": Out(stream.Signature(ActWrite)),
             "done": Out(1),
             "idle": Out(1),
+            "starved": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        m.submodules.reader = reader = LinearReader(config, PREFETCH)
-        wiring.connect(m, wiring.flipped(self.client), reader.client)
+        m.submodules.cutter = cutter = BurstCutter(config.burst, count_width=8)
+        wiring.connect(m, wiring.flipped(self.client.request), cutter.request)
 
-        # Instruction: taken, first and last window row placed, settled (each line too), running.
+        # Instruction: taken, its rows placed in two cycles, settled (each line too), running.
         job = Signal(isa.Gather)
         new = self.command.p.operand
-        set_up, settle, running = Signal(), Signal(), Signal()
+        set_up, place, settle, running = (
+            Signal(name=n) for n in ("set_up", "place", "settle", "running"))
         m.d.comb += [
-            self.idle.eq(~(set_up | settle | running)),
+            self.idle.eq(~(set_up | place | settle | running)),
             self.command.ready.eq(self.idle),
         ]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [job.eq(new), set_up.eq(1)]
         with m.If(set_up):
-            m.d.sync += [set_up.eq(0), settle.eq(1)]
+            m.d.sync += [set_up.eq(0), place.eq(1)]
+        with m.If(place):
+            m.d.sync += [place.eq(0), settle.eq(1)]
         with m.If(settle):
             m.d.sync += [settle.eq(0), running.eq(1)]
         with m.If(self.done):
             m.d.sync += running.eq(0)
 
-        def window_top(row):
-            return Mux(job.stride[0], row, 0) + Mux(job.stride[1], row << 1, 0) - job.pad_top
-
-        def needed(first_row):
-            """Image rows that must have come for a window that begins there."""
-            end = first_row + job.kernel
-            return Mux(end > job.height, job.height, end)
-
-        # Rows of the image: top is the first of the windows at hand. All that is fetched for an
-        # instruction has come when its last line is emitted.
-        top, last_top, bottom, fetch_end = (
-            Signal(POSITION, name=name) for name in ("top", "last_top", "bottom", "fetch_end"))
-        fetched, held = Signal(12), Signal(12)
+        # Rows of the image: top is the first of the windows at hand. A window needs ``kernel`` rows
+        # from there on, as far as there are some. All that is fetched for an instruction has come
+        # when its last line is emitted.
+        top, fetch_end, scaled, complete = (
+            Signal(POSITION, name=name) for name in ("top", "fetch_end", "scaled", "complete"))
+        fetched, held, there = Signal(12), Signal(12), Signal()
         fetch_address = Signal.like(job.address)
-        with m.If(set_up):
-            m.d.sync += last_top.eq(window_top(job.row + job.rows - 1))
-        with m.If(settle):
-            m.d.sync += [bottom.eq(needed(top)), fetch_end.eq(needed(last_top))]
+        line_end = Signal()
+        row = job.row + Mux(set_up, 0, job.rows)
+        m.d.sync += [
+            scaled.eq(Mux(job.stride[0], row, 0) + Mux(job.stride[1], row << 1, 0)),
+            fetch_end.eq(scaled + (job.kernel - job.stride - job.pad_top)),
+            complete.eq(held - job.kernel),
+            there.eq((complete >= top) | (held == job.height)),
+        ]
+        with m.If(place | line_end):
+            m.d.sync += top.eq(Mux(place, scaled, top) + Mux(place, -job.pad_top, job.stride))
         with m.If(set_up & job.first):
             m.d.sync += [fetched.eq(0), held.eq(0), fetch_address.eq(job.address)]
 
         # Fetch: a transfer for each row, as soon as its line is free.
-        request, arriving = reader.transfer, reader.output
+        request, arriving = cutter.transfer, self.client.data
+        asked_row = request.valid & request.ready
         m.d.comb += [
-            request.valid.eq(running & (fetched < fetch_end)
-                             & (fetched - top < config.image_lines)),
+            cutter.room.eq(1),  # the line is free
             request.p.address.eq(fetch_address),
             request.p.count.eq(job.row_vectors),
         ]
-        with m.If(request.valid & request.ready):
+        m.d.sync += request.valid.eq(
+            running & (fetched < fetch_end) & (fetched != job.height)
+            & (fetched - top < config.image_lines) & ~asked_row)
+        with m.If(asked_row):
             m.d.sync += [
                 fetched.eq(fetched + 1),
                 fetch_address.eq(fetch_address + job.row_vectors),
@@ -124,82 +129,87 @@ class Gather(wiring.Component):
                 write.data.as_value().eq(arriving.p.as_value().word_select(bank, 32)),
                 write.en.eq(arriving.valid),
             ]
-        m.d.comb += arriving.ready.eq(1)
         with m.If(arriving.valid):
             m.d.sync += word.eq(word + 1)
             with m.If(word == job.row_vectors - 1):
                 m.d.sync += [word.eq(0), held.eq(held + 1)]
 
-        # Issue: chunks of up to four pixels, row by row of each window.
+        # Issue: chunks of up to four pixels, row by row of each window. ``second`` is the second
+        # chunk of a row, ``ky`` the row, ``left`` the first column. Counters that are loaded are 0
+        # before, so that a load shares their adder.
         advance, issue, lines_done = Signal(), Signal(), Signal()
-        x, y, left = (Signal(POSITION, name=n) for n in ("x", "y", "left"))
+        left = Signal(POSITION)
         columns, rows = Signal.like(job.out_width), Signal.like(job.rows)
-        kx, ky = Signal.like(job.kernel), Signal.like(job.kernel)
-        row_end, window_end, line_end = (
-            Signal(name=n) for n in ("row_end", "window_end", "line_end"))
+        second, ky = Signal(), Signal.like(job.kernel)
+        row_end, window_end = Signal(), Signal()
         m.d.comb += [
-            issue.eq(running & ~settle & ~lines_done & (held >= bottom) & advance),
-            row_end.eq(kx <= BANKS),
-            window_end.eq(row_end & (ky == 1)),
+            self.starved.eq(running & ~settle & ~lines_done & ~there),
+            issue.eq(running & ~settle & ~lines_done & there & advance),
+            row_end.eq(issue & (second | (job.kernel <= BANKS))),
+            window_end.eq(row_end & (ky + 1 == job.kernel)),
             line_end.eq(window_end & (columns == 1)),
         ]
-
-        def next_line(first_row):
-            return [
-                top.eq(first_row), y.eq(first_row), x.eq(-job.pad_left), left.eq(-job.pad_left),
-                columns.eq(job.out_width), kx.eq(job.kernel), ky.eq(job.kernel),
-            ]
-
         with m.If(set_up):
-            m.d.sync += [
-                next_line(window_top(job.row)), rows.eq(job.rows), lines_done.eq(0)]
+            m.d.sync += [ky.eq(0), second.eq(0), lines_done.eq(0)]
         with m.If(issue):
-            m.d.sync += [x.eq(x + BANKS), kx.eq(kx - BANKS)]
-            with m.If(row_end):
-                m.d.sync += [x.eq(left), kx.eq(job.kernel), y.eq(y + 1), ky.eq(ky - 1)]
-            with m.If(window_end):
-                m.d.sync += [
-                    x.eq(left + job.stride), left.eq(left + job.stride), columns.eq(columns - 1),
-                    y.eq(top), ky.eq(job.kernel),
-                ]
-            with m.If(line_end):
-                m.d.sync += [
-                    next_line(top + job.stride), settle.eq(1),
-                    rows.eq(rows - 1), lines_done.eq(rows == 1),
-                ]
+            m.d.sync += second.eq(~row_end)
+        with m.If(row_end):
+            m.d.sync += ky.eq(Mux(window_end, 0, ky + 1))
+        with m.If(settle | window_end):
+            m.d.sync += [
+                left.eq(left + Mux(settle, -job.pad_left, job.stride)),
+                columns.eq(columns + Mux(settle, job.out_width, -1)),
+            ]
+        with m.If(set_up | line_end):
+            m.d.sync += [left.eq(0), rows.eq(rows + Mux(set_up, job.rows, -1))]
+        with m.If(line_end):
+            m.d.sync += [settle.eq(rows != 1), lines_done.eq(rows == 1)]
 
-        # Read: two cycles, with what the packer needs to know of each chunk.
+        # Place of the chunk, then three cycles of memory, with what the packer needs to know.
+        x, y = Signal(POSITION), Signal(POSITION)
         chunk = data.StructLayout({
-            "count": range(BANKS + 1), "first": range(BANKS), "outside": BANKS,
-            "window_end": 1, "final": 1,
-        })
+            "count": range(BANKS + 1), "first": range(BANKS), "window_end": 1, "final": 1})
         asked, read, come = (Signal(chunk, name=n) for n in ("asked", "read", "come"))
-        pixels = Signal(data.ArrayLayout(Pixel, BANKS))
-        m.d.comb += [
-            asked.count.eq(Mux(issue, Mux(row_end, kx, BANKS), 0)),
-            asked.first.eq(x),
-            asked.window_end.eq(issue & window_end),
-            asked.final.eq(issue & line_end & (rows == 1)),
-        ]
+        outside, pixels = Signal(BANKS), Signal(data.ArrayLayout(Pixel, BANKS))
+        kx = Mux(second, job.kernel - BANKS, job.kernel)
+        with m.If(advance):
+            m.d.sync += [
+                x.eq(Cat(left[:2], left[2:].as_signed() + second)),
+                y.eq(top + ky),
+                asked.count.eq(Mux(issue, Mux(row_end, kx, BANKS), 0)),
+                asked.first.eq(left),
+                asked.window_end.eq(window_end),
+                asked.final.eq(line_end & (rows == 1)),
+                read.eq(asked),
+                come.eq(read),
+            ]
+        # Which of the four columns from x on are outside the image, and in which bank those are.
+        remaining = Signal(POSITION)
+        m.d.comb += remaining.eq(job.width - x)
+        beyond = Cat(
+            (x < 0) & (x[:3] + i < 8) | (remaining[2:].as_signed() < 0)
+            | (remaining[2:] == 0) & (remaining[:2] <= i)
+            for i in range(BANKS))
+        row_outside = (y < 0) | (y >= job.height)
         for bank, port in enumerate(banks):
-            column = Signal(POSITION, name=f"column{bank}")
             m.d.comb += [
                 # The first column from x on that this bank holds.
-                column.eq(Cat(Const(bank, 2), (x >> 2) + (x[:2] > bank))),
-                asked.outside[bank].eq(
-                    (y < 0) | (y >= job.height) | (column < 0) | (column >= job.width)),
-                port.addr.eq(Cat(column[2:2 + len(word)], y[:line])),
+                port.addr.eq(Cat(((x >> 2) + (x[:2] > bank))[:len(word)], y[:line])),
                 port.en.eq(advance),
             ]
             with m.If(advance):
-                m.d.sync += pixels[bank].eq(port.data)
-        with m.If(advance):
-            m.d.sync += [read.eq(asked), come.eq(read)]
+                m.d.sync += [
+                    outside[bank].eq(
+                        row_outside | beyond.bit_select((bank - x[:2])[:2], 1)),
+                    pixels[bank].as_value().eq(Mux(
+                        outside[bank], job.pad_value.replicate(3), port.data.as_value())),
+                ]
 
-        # Pack: append to the pixels kept from before; five make a vector. A window that ends with
-        # more than five spills the rest into a vector of its own, in a cycle of its own.
-        kept = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR - 1))
-        slots = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR + BANKS - 1))
+        # Pack: every slot of a vector keeps the last pixel that came for it; those before ``fill``
+        # are kept ones. A window that ends with more than a vector spills the rest into one of its
+        # own, in a cycle of its own.
+        kept = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR))
+        packed = Signal.like(kept)
         fill, total = Signal(range(PIXELS_PER_VECTOR)), Signal(4)
         free, full, over, give = Signal(), Signal(), Signal(), Signal()
         spill, spill_final, window_done = Signal(), Signal(), Signal()
@@ -212,30 +222,33 @@ class Gather(wiring.Component):
             window_done.eq(spill | (come.window_end & ~over)),
             give.eq(full | window_done),
         ]
-        for slot in range(PIXELS_PER_VECTOR + BANKS - 1):
-            bank = Signal(range(BANKS), name=f"bank_of_slot{slot}")
-            m.d.comb += bank.eq(come.first - fill + slot)
+        for slot in range(PIXELS_PER_VECTOR):
+            # The pixel of the chunk that belongs here, and its bank.
+            number, bank = (Signal(n, name=f"{name}_of_slot{slot}")
+                            for name, n in (("number", 3), ("bank", 2)))
+            comes = Signal(name=f"comes{slot}")
+            fresh = pixels[bank]
+            m.d.comb += [
+                number.eq(slot - fill + Mux(fill > slot, PIXELS_PER_VECTOR, 0)),
+                bank.eq(come.first + number),
+                comes.eq((number < come.count) & ~spill),
+            ]
+            with m.If(free & comes):
+                m.d.sync += kept[slot].eq(fresh)
             with m.If(slot < fill):
-                if slot < PIXELS_PER_VECTOR - 1:
-                    m.d.comb += slots[slot].eq(kept[slot])
-            with m.Elif(slot < total):
-                with m.If(come.outside.bit_select(bank, 1)):
-                    m.d.comb += slots[slot].as_value().eq(job.pad_value.replicate(3))
-                with m.Else():
-                    m.d.comb += slots[slot].eq(pixels[bank])
+                m.d.comb += packed[slot].eq(kept[slot])
+            with m.Elif(comes):
+                m.d.comb += packed[slot].eq(fresh)
 
         address, window_address = Signal.like(job.target), Signal.like(job.target)
         final = Signal()
-        vector_bits = PIXELS_PER_VECTOR * Pixel.size
-        packed, rest = slots.as_value()[:vector_bits], slots.as_value()[vector_bits:]
         with m.If(free):
             m.d.sync += [
                 self.write.valid.eq(give),
                 self.write.p.address.eq(address),
-                self.write.p.data.as_value().eq(packed),
+                self.write.p.data.as_value().eq(packed.as_value()),
                 final.eq(window_done & Mux(spill, spill_final, come.final)),
                 fill.eq(Mux(full, total - PIXELS_PER_VECTOR, Mux(window_done, 0, total))),
-                kept.as_value().eq(Mux(full, rest, packed)),
                 spill.eq(over & ~spill),
                 spill_final.eq(come.final),
             ]

@@ -1,16 +1,17 @@
 """LOAD: planes of a feature map from external memory to the activation memory."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from .config import Config
 from .interfaces import ActWrite, ReadClient, command
-from .isa import ACT_ADDRESS, Load
-from .linear_reader import LinearReader
+from .isa import ACT_ADDRESS, EXTERNAL_ADDRESS, Load
+from .linear_reader import BurstCutter
 
-PREFETCH = 64
-"""Vectors that may be under way from memory."""
+SAVED = 4
+"""Longest bursts that may be paid for in advance."""
 RUNS = 8
 """Runs that may be under way; with short runs (one row of a small map) this is the limit."""
 
@@ -21,13 +22,20 @@ class Loader(wiring.Component):
     """Copies ``planes`` runs of ``count`` vectors, one vector a cycle, runs and commands without
     gaps as long as memory delivers.
 
+    What comes is written at once, before any other writer, so no vector has to wait anywhere. So
+    that the others get the cycles they need, a burst is paid for with the cycles in which no other
+    writer had anything (``spare``): one for each of its vectors.
+
     Members
     -------
     command : In(stream(command(Load))), ``planes`` and ``count`` at least 1
     client : Out(ReadClient())
-    write : Out(stream(ActWrite))
+    write : Out(stream(ActWrite)), never refused
+    spare : In(1)
     done : Out(1)
-        High for one cycle for every command, in the cycle after its last vector was taken.
+        High for one cycle for every command, in the cycle after its last vector.
+    full : Out(1)
+        A burst waits for spare cycles.
     idle : Out(1)
     """
 
@@ -36,61 +44,78 @@ class Loader(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(command(Load))),
             "client": Out(ReadClient()),
-            "write": Out(stream.Signature(ActWrite)),
+            "write": Out(stream.Signature(ActWrite, always_ready=True)),
+            "spare": In(1),
             "done": Out(1),
+            "full": Out(1),
             "idle": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.reader = reader = LinearReader(self.config, PREFETCH)
+        burst = self.config.burst
+        m.submodules.cutter = cutter = BurstCutter(burst, count_width=16)
         m.submodules.runs = runs = fifo.SyncFIFO(width=Run.size, depth=RUNS)
-        wiring.connect(m, reader.client, wiring.flipped(self.client))
+        wiring.connect(m, cutter.request, wiring.flipped(self.client.request))
 
-        # Requests: one run is both a transfer of the reader and a piece of work for the writer.
-        # ``planes`` counts those still to be asked for; 0 means that there is no command.
+        # Requests: one run is both a transfer of the cutter and a piece of work for the writer.
+        # ``planes`` counts those still to be asked for; 0 means that there is no command, and that
+        # the addresses are 0: a load shares the adder of a step.
         load = Signal(Load)
-        asked = Signal()
+        address, target = Signal(EXTERNAL_ADDRESS), Signal(ACT_ADDRESS)
+        planes = Signal(Load.as_shape()["planes"].shape)
+        take, asked, last, busy = Signal(), Signal(), Signal(), Signal()
+        new = self.command.payload.operand
         new_run = data.View(Run, runs.w_data)
         m.d.comb += [
-            reader.transfer.payload.address.eq(load.address),
-            reader.transfer.payload.count.eq(load.count),
-            reader.transfer.valid.eq(load.planes.any() & runs.w_rdy),
-            asked.eq(reader.transfer.valid & reader.transfer.ready),
-            new_run.target.eq(load.target),
+            busy.eq(planes.any()),
+            self.command.ready.eq(~busy),
+            take.eq(self.command.valid & ~busy),
+            last.eq(planes == 1),
+            cutter.transfer.payload.address.eq(address),
+            cutter.transfer.payload.count.eq(load.count),
+            cutter.transfer.valid.eq(busy & runs.w_rdy),
+            asked.eq(cutter.transfer.valid & cutter.transfer.ready),
+            new_run.target.eq(target),
             new_run.count.eq(load.count),
-            new_run.last.eq(load.planes == 1),
+            new_run.last.eq(last),
             runs.w_en.eq(asked),
-            self.command.ready.eq(~load.planes.any() | (asked & new_run.last)),
         ]
-        with m.If(asked):
+        with m.If(take):
+            m.d.sync += load.eq(new)
+        with m.If(take | asked):
             m.d.sync += [
-                load.address.eq(load.address + load.stride),
-                load.target.eq(load.target + load.target_stride),
-                load.planes.eq(load.planes - 1),
+                planes.eq(planes + Mux(take, new.planes, -1)),
+                address.eq(address + Mux(take, new.address, load.stride)),
+                target.eq(target + Mux(take, new.target, load.target_stride)),
             ]
-        with m.If(self.command.valid & self.command.ready):
-            m.d.sync += load.eq(self.command.payload.operand)
+        with m.If(asked & last):
+            m.d.sync += [address.eq(0), target.eq(0)]
+
+        # Cycles saved, at most SAVED bursts of them.
+        saved = Signal(range(SAVED * burst + 1))
+        full = saved[-1]
+        m.d.comb += [
+            cutter.room.eq(saved[exact_log2(burst):].any()),
+            self.full.eq(cutter.busy & ~cutter.room),
+        ]
+        m.d.sync += saved.eq(saved + cutter.price + (self.spare & ~full))
 
         # Writes: count the vectors of the oldest run.
         run = data.View(Run, runs.r_data)
         offset = Signal(run.count.shape())
-        taken, run_ends = Signal(), Signal()
+        run_ends = Signal()
         m.d.comb += [
-            self.write.valid.eq(reader.output.valid & runs.r_rdy),
+            self.write.valid.eq(self.client.data.valid),
             self.write.payload.address.eq(run.target + offset),
-            self.write.payload.data.eq(reader.output.payload),
-            reader.output.ready.eq(self.write.ready & runs.r_rdy),
-            taken.eq(self.write.valid & self.write.ready),
+            self.write.payload.data.eq(self.client.data.payload),
             run_ends.eq(offset + 1 == run.count),
-            runs.r_en.eq(taken & run_ends),
+            runs.r_en.eq(self.write.valid & run_ends),
         ]
-        with m.If(taken):
+        with m.If(self.write.valid):
             m.d.sync += offset.eq(offset + 1)
             with m.If(run_ends):
                 m.d.sync += offset.eq(0)
-        m.d.sync += self.done.eq(taken & run_ends & run.last)
-        m.d.comb += self.idle.eq(
-            ~self.command.valid & ~load.planes.any() & ~runs.r_rdy & ~self.done & reader.idle
-        )
+        m.d.sync += self.done.eq(self.write.valid & run_ends & run.last)
+        m.d.comb += self.idle.eq(~self.command.valid & ~busy & ~runs.r_rdy & ~self.done)
         return m

@@ -1,6 +1,6 @@
 """The ranges of instruction fields that the engines rely on."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
@@ -20,19 +20,23 @@ from .isa import (
 )
 
 FACTOR = 12
-"""Bits of the factors of the serial multiplier: the widest is ``Walk.strips``."""
+"""Bits of what is subtracted: the widest is ``Walk.strips``."""
+TIMES = 11
+"""Bits of how often: the widest is ``Pool.rows``."""
 ROW_PIXELS = VECTOR // 4
 """Pixels in a vector of an image row."""
 
 
-class Product(data.Struct):
-    """A rule for ``a * b``: equal to ``limit`` if ``exact``, else not above it."""
+class Term(data.Struct):
+    """A step of a rule: ``a`` is subtracted ``times`` from ``limit`` (if it ``begins`` the rule)
+    or from what the term before left. That must not become negative, and be 0 in the end if
+    ``exact``."""
 
     a: FACTOR
-    b: FACTOR
-    limit: 2 * FACTOR
+    times: TIMES
+    limit: 17
+    begins: 1
     exact: 1
-    applies: 1
 
 
 class OperandCheck(wiring.Component):
@@ -57,8 +61,9 @@ class OperandCheck(wiring.Component):
     * An activation target has no bits beyond the activation address.
     * A squeeze has branch B only, with a 1x1 kernel.
 
-    Products are computed by one serial multiplier. Latency: 2 cycles from ``start`` to ``done``,
-    for CONV and FIRE ``2 + 5 * (FACTOR + 1)``; ``instruction`` is held meanwhile.
+    Products are checked by subtracting one factor as often as the other says. Latency: 1 cycle
+    from ``start`` to ``done``, for CONV and FIRE 15 and one for each subtraction at most: taps,
+    steps of a strip, rows and groups. ``instruction`` is held meanwhile.
 
     Members
     -------
@@ -99,16 +104,17 @@ class OperandCheck(wiring.Component):
         }
         computes = header.opcode.matches(Opcode.CONV.value, Opcode.FIRE.value)
 
-        jobs = self._products(fire, header.opcode == Opcode.FIRE.value)
-        job, bit, product = Signal(range(len(jobs))), Signal(range(FACTOR + 1)), Signal(2 * FACTOR)
-        now = Signal(Product)
-        with m.Switch(job):
-            for index, values in enumerate(jobs):
+        terms = self._terms(fire, header.opcode == Opcode.FIRE.value)
+        place = Signal(range(len(terms)))
+        left, times = Signal(signed(18)), Signal(TIMES)
+        now = Signal(Term)
+        with m.Switch(place):
+            for index, values in enumerate(terms):
                 with m.Case(index):
                     m.d.comb += [now[name].eq(value) for name, value in values.items()]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [job.eq(0), bit.eq(0), product.eq(0)]
+                m.d.sync += place.eq(0)
                 with m.If(self.start):
                     m.d.sync += [self.opcode_fault.eq(1), self.operand_fault.eq(0)]
                     with m.Switch(header.opcode):
@@ -120,24 +126,30 @@ class OperandCheck(wiring.Component):
                                 ]
                     m.next = "DONE"
                     with m.If(computes):
-                        m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                factor = Mux(now.b[::-1].bit_select(bit, 1), now.a, 0)
-                m.d.sync += [bit.eq(bit + 1), product.eq((product << 1) + factor)]
-                with m.If(bit == FACTOR):
-                    m.d.sync += [job.eq(job + 1), bit.eq(0), product.eq(0)]
-                    with m.If(now.applies
-                              & Mux(now.exact, product != now.limit, product > now.limit)):
+                        m.next = "LOAD"
+            with m.State("LOAD"):
+                m.d.sync += times.eq(now.times)
+                with m.If(now.begins):
+                    m.d.sync += left.eq(now.limit)
+                m.next = "SUBTRACT"
+            with m.State("SUBTRACT"):
+                m.d.sync += times.eq(times - 1)
+                with m.If(times.any() & (left >= 0)):
+                    m.d.sync += left.eq(left - now.a)
+                with m.Else():
+                    with m.If((left < 0) | (now.exact & left.any())):
                         m.d.sync += self.operand_fault.eq(1)
-                    with m.If(job == len(jobs) - 1):
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "LOAD"
+                    with m.If(place == len(terms) - 1):
                         m.next = "DONE"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
         return m
 
-    def _products(self, fire, is_fire) -> list[dict]:
-        """The products of a compute instruction and their rules."""
+    def _terms(self, fire, is_fire) -> list[dict]:
+        """The rules with products. One that does not apply subtracts nothing from 0."""
         config, main = self.config, fire.main
         walk, pool = main.walk, main.pool
         taps = Array([k * k for k in range(1 << len(walk.kernel))])[walk.kernel]
@@ -146,20 +158,22 @@ class OperandCheck(wiring.Component):
             """The steps of all strips are those of the pixels."""
             pixels = each.source.pixels
             rounded = (pixels + config.pixels - 1) >> exact_log2(config.pixels)
-            needed = Mux(each.source.single, pixels, rounded)
-            return {"a": each.walk.strips, "b": each.walk.steps, "exact": 1, "applies": applies,
-                    "limit": needed - each.walk.long_strips}
+            return [
+                {"a": each.walk.long_strips, "times": applies, "begins": 1,
+                 "limit": Mux(applies, Mux(each.source.single, pixels, rounded), 0)},
+                {"a": each.walk.strips, "times": Mux(applies, each.walk.steps, 0), "exact": 1},
+            ]
 
         return [
             # In units of 16 vectors: a tile of each plane and tap, and one for the parameters.
-            {"a": walk.planes, "b": Mux(walk.groups_b != 0, taps, 0) + (walk.groups_a != 0),
-             "limit": config.weight_vectors // VECTOR - 1, "applies": 1},
-            steps(main, 1),
-            steps(fire.squeeze, is_fire),
-            {"a": pool.width, "b": pool.rows, "limit": main.source.pixels, "exact": 1,
-             "applies": pool.enable},
-            {"a": pool.out_width, "b": walk.groups_a + walk.groups_b,
-             "limit": config.line_vectors, "applies": pool.enable},
+            {"a": walk.planes, "times": Mux(walk.groups_b != 0, taps, 0) + (walk.groups_a != 0),
+             "limit": config.weight_vectors // VECTOR - 1, "begins": 1},
+            *steps(main, 1),
+            *steps(fire.squeeze, is_fire),
+            {"a": pool.width, "times": Mux(pool.enable, pool.rows, 0),
+             "limit": Mux(pool.enable, main.source.pixels, 0), "begins": 1, "exact": 1},
+            {"a": pool.out_width, "times": Mux(pool.enable, walk.groups_a + walk.groups_b, 0),
+             "limit": config.line_vectors, "begins": 1},
         ]
 
     def _walk(self, each):

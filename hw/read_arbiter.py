@@ -11,6 +11,8 @@ from .isa import EXTERNAL_ADDRESS, Error
 
 OUTSTANDING = 16
 """Bursts that may be under way at once."""
+PAGE_BITS = exact_log2(4096 // VECTOR)
+"""Low bits of a vector's address inside a page of 4 KiB."""
 
 
 class Axi4Read(wiring.Signature):
@@ -31,7 +33,7 @@ class ReadArbiter(wiring.Component):
     delivered and ``fault`` pulses with READ. ``fault_client`` tells whose burst it was.
 
     The client that had its turn longest ago goes first. Throughput: one burst a cycle and one beat
-    a cycle. Latency: two cycles from request to AR, one from R to client.
+    a cycle. Latency: three cycles from request to AR, one from R to client.
 
     Members
     -------
@@ -88,29 +90,43 @@ class ReadArbiter(wiring.Component):
         with m.If(pick & any_request):
             m.d.sync += picked.client.eq(chosen)
 
-        # Check the window, then to AR and the order FIFO, or drop.
+        # Check the window: no burst crosses a page, so the page of its end is that of its start.
+        checked, checked_valid, inside = Signal.like(picked), Signal(), Signal()
+        check, free, issue, refuse = Signal(), Signal(), Signal(), Signal()
         request = picked.request
-        inside, free, issue, refuse = Signal(), Signal(), Signal(), Signal()
-        end = Signal(EXTERNAL_ADDRESS + 1)
+        in_page = Signal(PAGE_BITS)
         m.d.comb += [
-            end.eq(request.address + request.beats_minus_1),
-            inside.eq(end < self.window_vectors),
+            in_page.eq(request.address[:PAGE_BITS] + request.beats_minus_1),
+            check.eq(~checked_valid | issue | refuse),
+            pick.eq(~self.halt & (~picked_valid | check)),
+        ]
+        with m.If(pick):
+            m.d.sync += picked_valid.eq(any_request)
+        with m.If(check & ~self.halt):
+            m.d.sync += [
+                checked_valid.eq(picked_valid),
+                checked.eq(picked),
+                inside.eq(Cat(in_page, request.address[PAGE_BITS:]) < self.window_vectors),
+            ]
+
+        # To AR and the order FIFO, or drop.
+        m.d.comb += [
             free.eq((~axi.arvalid | axi.arready) & order.w_rdy),
-            issue.eq(picked_valid & inside & free & ~self.halt),
-            refuse.eq(picked_valid & ~inside & ~self.halt),
-            pick.eq(~self.halt & (~picked_valid | issue | refuse)),
-            order.w_data.eq(picked.client),
+            issue.eq(checked_valid & inside & free & ~self.halt),
+            refuse.eq(checked_valid & ~inside & ~self.halt),
+            order.w_data.eq(checked.client),
             order.w_en.eq(issue),
         ]
-        with m.If(~self.halt & pick):
-            m.d.sync += picked_valid.eq(any_request)
         with m.If(axi.arready):
             m.d.sync += axi.arvalid.eq(0)
         with m.If(issue):
             m.d.sync += [
                 axi.arvalid.eq(1),
-                axi.araddr.eq(self.window_base + Cat(Const(0, 4), request.address)),
-                axi.arlen.eq(request.beats_minus_1),
+                axi.araddr.eq(Cat(
+                    Const(0, exact_log2(VECTOR)), checked.request.address[:PAGE_BITS],
+                    self.window_base[PAGE_BITS + exact_log2(VECTOR):]
+                    + checked.request.address[PAGE_BITS:])),
+                axi.arlen.eq(checked.request.beats_minus_1),
             ]
         m.d.comb += [
             axi.arsize.eq(exact_log2(VECTOR)),
@@ -137,7 +153,7 @@ class ReadArbiter(wiring.Component):
             m.d.comb += [client.data.p.eq(beat), client.data.valid.eq(beat_valid[index])]
 
         # A bad response precedes a bad address: its burst is the older one.
-        m.d.comb += self.fault_client.eq(picked.client)
+        m.d.comb += self.fault_client.eq(checked.client)
         with m.If(axi.rvalid & (axi.rresp != 0)):
             m.d.comb += [
                 self.fault.eq(1),

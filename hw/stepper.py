@@ -46,7 +46,8 @@ class Stepper(wiring.Component):
     the map read as the padding value. ``credit`` pulses when a result FIFO of a half has given an
     entry away; a step that ends its sums is issued only with room for it, so nothing behind the
     stepper ever stalls. A pass that is chained waits until no earlier pass is unwritten
-    (``written`` pulses once a pass). The pixels of a step must be in distinct banks.
+    (``written`` pulses once a pass). The pixels of a step must be in distinct banks. ``ends``: the
+    step issued is the last of its pass.
     """
 
     def __init__(self, config: Config, room: int):
@@ -64,6 +65,7 @@ class Stepper(wiring.Component):
             "read_done": Out(1),
             "active": Out(1),
             "issued": Out(1),
+            "ends": Out(1),
             "blocked": Out(Blocked),
             "layer": Out(COUNT),
         })
@@ -95,6 +97,7 @@ class Stepper(wiring.Component):
                                & ~(offered.begins & offered.chained & (unwritten != 0))),
             take.eq(self.tile.valid & self.tile.ready),
             self.issued.eq(issue),
+            self.ends.eq(issue & last_step & tile.ends),
         ]
         with m.If(issue):
             m.d.sync += [
@@ -158,7 +161,7 @@ class Stepper(wiring.Component):
             now.swap.eq(taken),
             now.inside.eq(inside),
             now.pad_value.eq(tile.raster.pad_value),
-            now.read_done.eq(issue & last_step & tile.ends),
+            now.read_done.eq(self.ends),
         ]
         for i in range(1 + READ_LATENCY):
             delayed = Signal(beside, name=f"beside{i}")

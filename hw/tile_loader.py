@@ -8,6 +8,7 @@ from .config import VECTOR, Config
 from .interfaces import Bytes, ParameterWrite
 from .isa import RECORD_VECTORS, ParameterKind
 from .multiplier import TableBlock
+from .stepper import Blocked
 from .walker import Tile
 
 SWAP_DELAY = 5
@@ -24,7 +25,8 @@ class TileLoader(wiring.Component):
     before is at work. A tile takes ``config.tile_vectors + 1`` cycles, or what the last table row
     needs (``TableBlock.LOAD_CYCLES`` after its load) if that is more. ``load`` selects the rows
     (input channels) that take ``weights`` in this cycle. Parameter blocks go to the finisher; those
-    of group n only when group n - 2 has left it (``group_done``).
+    of group n only when group n - 2 has left it (``group_done``). ``blocked`` tells why a tile
+    stands still: its weights, the tile before (RESULTS), or the group (ORDER).
     """
 
     def __init__(self, config: Config):
@@ -47,6 +49,7 @@ class TileLoader(wiring.Component):
                                             self.rows_per_vector)),
             "parameters": Out(stream.Signature(ParameterWrite, always_ready=True)),
             "group_done": In(1),
+            "blocked": Out(Blocked),
         })
 
     def elaborate(self, platform):
@@ -95,6 +98,8 @@ class TileLoader(wiring.Component):
                             m.d.comb += self.tile.ready.eq(1)
                         with m.Else():
                             m.next = "OFFER"
+                with m.Elif(self.tile.valid):
+                    m.d.comb += self.blocked.eq(Mux(enough, Blocked.ORDER, Blocked.WEIGHTS))
             with m.State("OFFER"):
                 with m.If(settle != 0):
                     m.d.sync += settle.eq(settle - 1)
@@ -105,6 +110,8 @@ class TileLoader(wiring.Component):
                     ]
                     with m.If(self.loaded.ready):
                         m.next = "READ"
+                    with m.Else():
+                        m.d.comb += self.blocked.eq(Blocked.RESULTS)
 
         # Where each word read goes, delayed with it.
         where = data.StructLayout({

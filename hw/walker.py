@@ -1,5 +1,7 @@
 """The loops of a pass: strips of pixels, and the weight tiles that each strip meets."""
 
+from contextlib import contextmanager
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -48,11 +50,6 @@ def advance(m, raster, cursor, first_column):
     return following
 
 
-def times_stride(value, stride):
-    """``value * stride`` for a stride of 3 bits, without a multiplier."""
-    return sum((Mux(stride[i], value << i, 0) for i in range(1, 3)), Mux(stride[0], value, 0))
-
-
 class Strip(data.Struct):
     """Consecutive output pixels that meet every tile of a group before the next strip does."""
 
@@ -66,10 +63,11 @@ class Strip(data.Struct):
 
 
 class StripWalker(wiring.Component):
-    """The strips of a pass, once for every group.
+    """The strips of a pass, over and over (once for every group) until the next command.
 
     Takes ``steps`` cycles a strip, which is the time the array needs for the shortest one (a
-    single tile), so that the array never waits for it. ``raster`` is stable until the next command.
+    single tile), so that the array never waits for it. ``raster`` is stable until the next command,
+    which is taken at any time. Latency: 4 cycles and ``stride`` to the first strip.
     """
 
     def __init__(self, config: Config):
@@ -87,8 +85,8 @@ class StripWalker(wiring.Component):
         cursor = Signal(Cursor)
         origin_row = Signal(POSITION)
         first_column = Signal(POSITION)
-        group, strip, step = Signal(8), Signal(12), Signal(7)
-        steps, groups = Signal(7), Signal(8)
+        strip, step = Signal(12), Signal(7)
+        steps = Signal(7)
         last_lanes = Signal(3)
         offer = self.strip.payload
 
@@ -97,51 +95,54 @@ class StripWalker(wiring.Component):
             following.append(advance(m, raster, following[-1], first_column))
         step_over = Signal(Cursor)
         first = Signal(Cursor)
-        last_x = Signal(11)
         gap = Signal(signed(12))
+        turn = Signal.like(source.stride)
         m.d.comb += [
+            self.command.ready.eq(1),
             step_over.eq(Mux(raster.single, following[1], following[pixels])),
             steps.eq(walk.steps + (strip < walk.long_strips)),
-            groups.eq(Mux(walk.groups_a > walk.groups_b, walk.groups_a, walk.groups_b)),
             first_column.eq(-source.pad_left),
             first.x.eq(0),
             first.column.eq(first_column),
             first.row.eq(origin_row),
             first.address.eq(source.address),
             last_lanes.eq(Mux(raster.single, 1, (source.pixels - 1) % pixels + 1)),
-            last_x.eq(source.out_width - 1),
-            gap.eq(source.width - last_x),
+            raster.stride.eq(source.stride),
+            raster.width.eq(source.width),
+            raster.height.eq(source.height),
+            raster.pad_value.eq(source.pad_value),
+            raster.single.eq(source.single),
         ]
+        m.d.sync += [raster.last_x.eq(source.out_width - 1),
+                     gap.eq(source.width - source.out_width)]
 
         with m.If(self.strip.ready):
             m.d.sync += self.strip.valid.eq(0)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.command.ready.eq(1)
-                m.d.sync += [
-                    walk.eq(self.command.payload.walk),
-                    source.eq(self.command.payload.source),
-                    group.eq(0),
-                    strip.eq(0),
-                ]
+        @contextmanager
+        def state(name):
+            """A state that a command ends."""
+            with m.State(name):
+                yield
                 with m.If(self.command.valid):
                     m.next = "PREPARE"
-            with m.State("PREPARE"):
+
+        with m.FSM():
+            with state("IDLE"):
+                pass
+            with state("PREPARE"):
+                # Products with the stride, by additions.
                 m.d.sync += [
-                    raster.last_x.eq(last_x),
-                    raster.stride.eq(source.stride),
-                    raster.row_jump.eq(times_stride(gap, source.stride)),
-                    raster.width.eq(source.width),
-                    raster.height.eq(source.height),
-                    raster.pad_value.eq(source.pad_value),
-                    raster.single.eq(source.single),
-                    origin_row.eq(times_stride(source.row, source.stride) - source.pad_top),
+                    turn.eq(turn + 1),
+                    origin_row.eq(origin_row + Mux(turn == 0, -source.pad_top, source.row)),
                 ]
-                m.next = "REWIND"
-            with m.State("REWIND"):
+                with m.If(turn != 0):
+                    m.d.sync += raster.row_jump.eq(raster.row_jump + gap + 1)
+                with m.If(turn == source.stride):
+                    m.next = "REWIND"
+            with state("REWIND"):
                 m.d.sync += cursor.eq(first)
                 m.next = "OFFER"
-            with m.State("OFFER"):
+            with state("OFFER"):
                 with m.If(~self.strip.valid | self.strip.ready):
                     m.d.sync += [
                         self.strip.valid.eq(1),
@@ -154,19 +155,27 @@ class StripWalker(wiring.Component):
                         step.eq(2),
                     ]
                     with m.If(strip + 1 == walk.strips):
-                        m.d.sync += [strip.eq(0), group.eq(group + 1)]
+                        m.d.sync += strip.eq(0)
                         m.next = "REWIND"
-                        with m.If(group + 1 == groups):
-                            m.next = "IDLE"
                     with m.Else():
                         m.d.sync += strip.eq(strip + 1)
                         with m.If(steps != 1):
                             m.next = "WALK"
-            with m.State("WALK"):
+            with state("WALK"):
                 # `steps` already belongs to the strip after the one that is walked.
                 m.d.sync += [cursor.eq(step_over), step.eq(step + 1)]
                 with m.If(step == offer.steps):
                     m.next = "OFFER"
+        with m.If(self.command.valid):
+            m.d.sync += [
+                walk.eq(self.command.payload.walk),
+                source.eq(self.command.payload.source),
+                self.strip.valid.eq(0),
+                strip.eq(0),
+                turn.eq(0),
+                origin_row.eq(0),
+                raster.row_jump.eq(0),
+            ]
         return m
 
 
@@ -230,37 +239,38 @@ class TileWalker(wiring.Component):
         work = Signal(TileCommand)
         walk, source = work.walk, work.source
         tile = self.tile.payload
-        group, plane = Signal(8), Signal(8)
+        groups_a, groups_b, plane = Signal(8), Signal(8), Signal(8)  # groups still to come
         tap_x, tap_y = Signal(4), Signal(4)
         half, branch = Signal(), Signal()
         group_parity, pass_parity = Signal(), Signal()
         offset = Signal(14)
-        plane_offset, row_offset = Signal(ACT_ADDRESS), Signal(ACT_ADDRESS)
+        plane_offset, tap_offset = Signal(ACT_ADDRESS), Signal(ACT_ADDRESS)
         begins = Signal()
         strip = strips.strip.payload
         free = Signal()
         has_a, has_b = Signal(), Signal()
-        center = Signal(ACT_ADDRESS)
-        groups = Signal(8)
+        center, center_rows = Signal(ACT_ADDRESS), Signal.like(source.pad_top)
 
         last_plane, last_x, last_y, last_half, last_branch, last_group = (
             Signal(name=n) for n in
             ("last_plane", "last_x", "last_y", "last_half", "last_branch", "last_group"))
         m.d.comb += [
             free.eq(~self.tile.valid | self.tile.ready),
-            groups.eq(Mux(walk.groups_a > walk.groups_b, walk.groups_a, walk.groups_b)),
-            has_a.eq(group < walk.groups_a),
-            has_b.eq(group < walk.groups_b),
+            has_a.eq(groups_a.any()),
+            has_b.eq(groups_b.any()),
             last_plane.eq(plane + 1 == walk.planes),
             last_x.eq(~branch | (tap_x + 1 == walk.kernel)),
             last_y.eq(~branch | (tap_y + 1 == walk.kernel)),
             last_half.eq(half == config.halves - 1),
             last_branch.eq(branch | ~has_b),
-            last_group.eq(group + 1 == groups),
+            last_group.eq(~groups_a[1:].any() & ~groups_b[1:].any()),
         ]
 
-        # The tap's row offset is kept by additions; branch A sits at the window's centre.
-        m.d.comb += center.eq(times_stride(source.width, source.pad_top) + source.pad_left)
+        # The tap's offset is kept by additions; branch A sits at the window's centre.
+        row_gap = Signal(signed(12))
+        m.d.comb += row_gap.eq(source.width - walk.kernel + 1)
+        with m.If(center_rows.any()):
+            m.d.sync += [center.eq(center + source.width), center_rows.eq(center_rows - 1)]
         column_shift, row_shift = Signal(4), Signal(4)
         with m.If(branch):
             m.d.comb += [column_shift.eq(tap_x), row_shift.eq(tap_y)]
@@ -287,11 +297,19 @@ class TileWalker(wiring.Component):
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.tile.valid)
             with m.State("IDLE"):
                 m.d.comb += [
-                    self.command.ready.eq(strips.command.ready),
+                    self.command.ready.eq(1),
                     strips.command.valid.eq(self.command.valid),
                 ]
-                m.d.sync += [work.eq(self.command.payload), group.eq(0), begins.eq(1)]
-                with m.If(self.command.valid & strips.command.ready):
+                with m.If(self.command.valid):
+                    # The groups are 0 here, so that a load shares their adders.
+                    m.d.sync += [
+                        work.eq(self.command.payload),
+                        begins.eq(1),
+                        groups_a.eq(groups_a + self.command.payload.walk.groups_a),
+                        groups_b.eq(groups_b + self.command.payload.walk.groups_b),
+                        center.eq(self.command.payload.source.pad_left),
+                        center_rows.eq(self.command.payload.source.pad_top),
+                    ]
                     m.next = "RESCALE-A"
             with m.State("RESCALE-A"):
                 with m.If(free):
@@ -328,9 +346,9 @@ class TileWalker(wiring.Component):
                     tap_y.eq(0),
                     plane.eq(0),
                     plane_offset.eq(0),
-                    row_offset.eq(0),
+                    tap_offset.eq(Mux(has_a, center, 0)),
                 ]
-                with m.If(strips.strip.valid):
+                with m.If(strips.strip.valid & ~center_rows.any()):
                     m.next = "TILE"
             with m.State("TILE"):
                 with m.If(free):
@@ -344,8 +362,7 @@ class TileWalker(wiring.Component):
                         tile.start.column.eq(strip.start.column + column_shift),
                         tile.start.row.eq(strip.start.row + row_shift),
                         tile.start.address.eq(
-                            strip.start.address
-                            + Mux(branch, row_offset + tap_x, center) + plane_offset),
+                            strip.start.address + tap_offset + plane_offset),
                         tile.first_column.eq(column_shift - source.pad_left),
                         tile.raster.eq(strips.raster),
                         tile.steps.eq(strip.steps),
@@ -375,16 +392,18 @@ class TileWalker(wiring.Component):
                 with m.Else():
                     m.d.sync += [plane.eq(0), plane_offset.eq(0)]
                     with m.If(~last_x):
-                        m.d.sync += tap_x.eq(tap_x + 1)
+                        m.d.sync += [tap_x.eq(tap_x + 1), tap_offset.eq(tap_offset + 1)]
                     with m.Else():
                         m.d.sync += tap_x.eq(0)
                         with m.If(~last_y):
                             m.d.sync += [
                                 tap_y.eq(tap_y + 1),
-                                row_offset.eq(row_offset + source.width),
+                                tap_offset.eq(tap_offset + row_gap),
                             ]
                         with m.Else():
-                            m.d.sync += [tap_y.eq(0), row_offset.eq(0)]
+                            m.d.sync += tap_y.eq(0)
+                            with m.If(branch | last_half):
+                                m.d.sync += tap_offset.eq(0)
                             with m.If(~last_half):
                                 m.d.sync += half.eq(1)
                             with m.Else():
@@ -396,7 +415,8 @@ class TileWalker(wiring.Component):
                                     m.next = "STRIP"
                                     with m.If(strip.last):
                                         m.d.sync += [
-                                            group.eq(group + 1),
+                                            groups_a.eq(groups_a - has_a),
+                                            groups_b.eq(groups_b - has_b),
                                             group_parity.eq(~group_parity),
                                         ]
                                         m.next = "GROUP-A"

@@ -2,26 +2,29 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .block_memory import BlockMemory
 from .config import Config
 from .interfaces import Bytes, ReadClient, command
 from .isa import Weights
-from .linear_reader import LinearReader
+from .linear_reader import BurstCutter
 
-PREFETCH = 64
-"""Vectors that may be under way from memory."""
+LONGEST = 16
+"""Vectors of the longest burst: ``OperandCheck`` leaves that much room beside the tiles of a group,
+so all of them come."""
 
 
 class WeightRing(wiring.Component):
     """``weight_vectors`` vectors between external memory and the tile loader.
 
     The vectors of all commands form one sequence. Its oldest vector that was not released is at
-    offset 0; ``available`` vectors from there on are present. One vector a cycle comes in while
-    there is room; vectors that were not released are never overwritten. Reading and releasing
-    do not disturb one another: a read uses the offsets of its own cycle.
+    offset 0; ``available`` vectors from there on are present. A burst is asked for when the ring
+    has room for a longest one, and what comes goes straight to its place, one vector a cycle;
+    vectors that were not released are never overwritten. Without a release all but the last
+    LONGEST - 1 places fill. Reading and releasing do not disturb one another: a read uses the
+    offsets of its own cycle.
 
     Memory: ``weight_vectors * 128`` bits, followed by a register for block RAMs to absorb.
 
@@ -34,6 +37,8 @@ class WeightRing(wiring.Component):
     read_data : Out(Bytes), two cycles after ``read_enable``; the offset is below ``available``
     release : In(1), release_count : In(range(weight_vectors + 1))
         Drop that many of the oldest vectors, at most ``available``.
+    full : Out(1)
+        A burst waits for room.
     idle : Out(1)
         Nothing is under way from memory.
     """
@@ -50,6 +55,7 @@ class WeightRing(wiring.Component):
             "read_data": Out(Bytes),
             "release": In(1),
             "release_count": In(range(depth + 1)),
+            "full": Out(1),
             "idle": Out(1),
         })
 
@@ -57,38 +63,38 @@ class WeightRing(wiring.Component):
         m = Module()
         depth = self.config.weight_vectors
 
-        m.submodules.reader = reader = LinearReader(self.config, PREFETCH)
-        wiring.connect(m, reader.client, wiring.flipped(self.client))
+        burst = min(self.config.burst, LONGEST)
+        m.submodules.cutter = cutter = BurstCutter(burst)
+        wiring.connect(m, cutter.request, wiring.flipped(self.client.request))
+        incoming = self.client.data
         weights = self.command.payload.operand
-        incoming = reader.output
+        room = Signal(range(depth + 1), init=depth)  # vectors that no burst has reserved
+        released = Mux(self.release, self.release_count, 0)
         m.d.comb += [
-            reader.transfer.valid.eq(self.command.valid),
-            reader.transfer.payload.address.eq(weights.address),
-            reader.transfer.payload.count.eq(weights.count),
-            self.command.ready.eq(reader.transfer.ready),
-            self.idle.eq(reader.idle & ~self.command.valid & ~incoming.valid),
+            cutter.transfer.valid.eq(self.command.valid),
+            cutter.transfer.payload.address.eq(weights.address),
+            cutter.transfer.payload.count.eq(weights.count),
+            self.command.ready.eq(cutter.transfer.ready),
+            cutter.room.eq(room[exact_log2(burst):].any()),
+            self.full.eq(cutter.busy & ~cutter.room),
+            self.idle.eq(~self.command.valid & ~cutter.busy & (room + self.available == depth)),
         ]
+        m.d.sync += room.eq(room + cutter.price + released)
 
-        m.submodules.memory = memory = Memory(shape=Bytes, depth=depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = BlockMemory(self.config, Bytes.size, depth)
         head = Signal(exact_log2(depth))
         tail = Signal(exact_log2(depth))
-        taken = Signal()
         m.d.comb += [
-            # ``available`` never exceeds ``depth``, a power of two: its top bit says full.
-            incoming.ready.eq(~self.available[-1]),
-            taken.eq(incoming.valid & incoming.ready),
-            write.en.eq(taken),
-            write.addr.eq(head),
-            write.data.eq(incoming.payload),
-            read.en.eq(self.read_enable),
-            read.addr.eq(tail + self.read_offset),
+            memory.write_enable.eq(incoming.valid),
+            memory.write_address.eq(head),
+            memory.write_data.eq(incoming.payload),
+            memory.read_enable.eq(self.read_enable),
+            memory.read_address.eq(tail + self.read_offset),
+            self.read_data.as_value().eq(memory.read_data),
         ]
-        released = Mux(self.release, self.release_count, 0)
         m.d.sync += [
-            head.eq(head + taken),
+            head.eq(head + incoming.valid),
             tail.eq(tail + released),
-            self.available.eq(self.available + taken - released),
-            self.read_data.eq(read.data),
+            self.available.eq(self.available + incoming.valid - released),
         ]
         return m

@@ -62,11 +62,11 @@ class Control(wiring.Component):
             supervisor.active_index.eq(dispatch.active[3]),
             dispatch.start.eq(supervisor.run_start),
             dispatch.program.eq(csr.program),
-            dispatch.window_vectors.eq(csr.window_vectors),
             dispatch.engines_idle.eq(1),
             dispatch.load_done.eq(dispatch.load.valid),
             dispatch.read_done.eq(dispatch.compute.valid),
             dispatch.write_done.eq(dispatch.compute.valid),
+            csr.clear.eq(supervisor.reset),
             csr.read_beat.eq(arbiter.beats),
             *(getattr(dispatch, name).ready.eq(1) for name in QUEUES),
         ]
@@ -126,7 +126,8 @@ async def execute(ctx, host, program, command=1):
 DONE = (0, 1, 0, Error.NONE, 0)
 FAILURES = {
     BAD_OPCODE: (Error.OPCODE, 2), BAD_OPERAND: (Error.OPERAND, 1), NO_END: (Error.WINDOW, 1),
-    STUCK: (Error.TIMEOUT, 0), WINDOW: (Error.WINDOW, 0),
+    STUCK: (Error.TIMEOUT, 0), WINDOW - 4: (Error.WINDOW, 0),
+    WINDOW: (Error.WINDOW, 0),
 }
 
 
@@ -145,7 +146,7 @@ def test_recovery(rate):
                     assert after == (0, 0, 0, Error.NONE, 0)
                 assert await execute(ctx, host, GOOD) == DONE
                 beats, _ = await host.read(ctx, OFFSETS["READ_BEATS"])
-                assert beats >= 5 * 8
+                assert 5 * 8 <= beats <= 8 * 8  # of this run alone
     run(bench, rate=rate, seed=4)
 
 

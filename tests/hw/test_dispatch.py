@@ -6,9 +6,9 @@ import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 
 from hw.config import Config
-from hw.csr import EngineState
 from hw.dispatch import EVENTS, QUEUES, Dispatch
 from hw.isa import HEADER_BITS, Error, Opcode
+from hw.profile import UnitState
 from tests.hw.programs import good, instruction, vectors
 from tests.hw.streams import bits, go, read_server, simulate, ticked
 
@@ -24,12 +24,11 @@ class Machine:
     Every gate is checked when a command is taken, against the events that the engines have told.
     """
 
-    def __init__(self, program, *, rng=None, rate=1.0, work=20, window=None, latency=3):
+    def __init__(self, program, *, rng=None, rate=1.0, work=20, latency=3):
         self.dut = Dispatch(CONFIG)
         self.program, self.rng, self.rate, self.work = program, rng, rate, work
         self.latency = latency
         self.memory = dict(enumerate(vectors([word for word, _ in program]), PROGRAM))
-        self.window = window or PROGRAM + len(self.memory)
         self.taken, self.reads = [], []
         self.events = dict.fromkeys(EVENTS, 0)
         self.busy = 0
@@ -74,8 +73,8 @@ class Machine:
         dut = self.dut
         while True:
             waiting, valid = await ticked(ctx, dut.waiting, dut.compute.valid)
-            assert not (valid and waiting != EngineState.IDLE)
-            self.waited.add(EngineState(waiting))
+            assert not (valid and waiting != UnitState.IDLE)
+            self.waited.add(UnitState(waiting))
 
     async def outcome(self, ctx):
         """Start, and wait for the end: ("finished",) or (code, index)."""
@@ -83,7 +82,6 @@ class Machine:
         self.taken.clear()
         self.events.update(dict.fromkeys(EVENTS, 0))
         ctx.set(dut.engines_idle, 1)
-        ctx.set(dut.window_vectors, self.window)
         ctx.set(dut.program, PROGRAM)
         ctx.set(dut.start, 1)
         await ticked(ctx, dut.finished)
@@ -162,27 +160,23 @@ def test_programs(seed, rate, work):
 
 def test_waiting():
     """A blocked head shows what it waits for."""
-    for event, state in (("loads", EngineState.WAIT_LOAD), ("gathers", EngineState.WAIT_LOAD),
-                         ("reads", EngineState.WAIT_ORDER), ("writes", EngineState.WAIT_ORDER)):
+    for event, state in (("loads", UnitState.WAIT_INPUT), ("gathers", UnitState.WAIT_INPUT),
+                         ("reads", UnitState.WAIT_ORDER), ("writes", UnitState.WAIT_ORDER)):
         first = {"loads": Opcode.LOAD, "gathers": Opcode.GATHER}.get(event, Opcode.CONV)
         program = [(instruction(first, good(first, CONFIG)), {}),
                    (instruction(Opcode.CONV, good(Opcode.CONV, CONFIG), **{event: 1}), {event: 1}),
                    (instruction(Opcode.END), {})]
         machine = Machine(program, work=300)
         assert machine.run() == ENDED
-        assert machine.waited == {EngineState.IDLE, state}
+        assert machine.waited == {UnitState.IDLE, state}
 
 
-def test_end_alone():
-    """A program of END finishes, and only its successors in the window are read."""
-    machine = Machine([(instruction(Opcode.END), {})], window=PROGRAM + 8)
-    assert machine.run() == ENDED
-    assert all(address + beats <= PROGRAM + 8 for address, beats in machine.reads)
-
-    # What was fetched too far does not reach the next run.
-    machine = Machine([(instruction(Opcode.END), {})], window=PROGRAM + 8000, latency=60)
+@pytest.mark.parametrize("latency", (1, 60))
+def test_end_alone(latency):
+    """A program of END finishes, and nothing behind it is read."""
+    machine = Machine([(instruction(Opcode.END), {})], latency=latency)
     assert machine.run(times=2) == [ENDED, ENDED]
-    assert sum(beats for _, beats in machine.reads) <= 2 * 4 * 8
+    assert machine.reads == [(PROGRAM + word, 1) for word in range(8)] * 2
 
 
 def test_end_waits_for_weights():
@@ -197,7 +191,6 @@ def test_end_waits_for_weights():
                 assert not await ticked(ctx, dut.finished)
 
         ctx.set(dut.engines_idle, 1)
-        ctx.set(dut.window_vectors, len(memory))
         ctx.set(dut.start, 1)
         await unfinished(1)
         ctx.set(dut.start, 0)
@@ -225,7 +218,6 @@ def test_end_waits_for_every_event(event):
 
     async def bench(ctx):
         ctx.set(dut.engines_idle, 1)
-        ctx.set(dut.window_vectors, len(memory))
         for name in QUEUES:
             ctx.set(getattr(dut, name).ready, 1)
         ctx.set(dut.start, 1)
@@ -237,7 +229,7 @@ def test_end_waits_for_every_event(event):
             ctx.set(getattr(dut, pulse), 1)
             await ticked(ctx, dut.finished)
             ctx.set(getattr(dut, pulse), 0)
-        assert await ticked(ctx, dut.finished)
+        assert [await ticked(ctx, dut.finished) for _ in range(3)].count(1) == 1
 
     simulate(dut, bench, background=(read_server(dut.client, memory.get),))
 
@@ -251,7 +243,6 @@ def test_runs_ahead():
     seen = []
 
     async def bench(ctx):
-        ctx.set(dut.window_vectors, len(memory))
         ctx.set(dut.weights.ready, 1)
         ctx.set(dut.load.ready, 1)
         ctx.set(dut.start, 1)
@@ -284,17 +275,6 @@ def test_bad_instruction(bad, code, before):
     assert [index for _, index, *_ in machine.taken] == list(range(before))[:len(machine.taken)]
 
 
-@pytest.mark.parametrize("whole", (0, 1, 2, 3))
-@pytest.mark.parametrize("rest", (0, 1, 7))
-@pytest.mark.parametrize("latency", (1, 60))
-def test_program_beyond_window(whole, rest, latency):
-    """An instruction that is not wholly in the window faults in its turn and is not read."""
-    window = PROGRAM + 8 * whole + rest
-    machine = Machine([*WORK, (instruction(Opcode.END), {})], window=window, latency=latency)
-    assert machine.run() == (Error.WINDOW, whole)
-    assert all(address + beats <= window for address, beats in machine.reads)
-
-
 def test_fault_stays_until_reset_and_nothing_runs():
     """After a fault a start does nothing; a reset makes the next program run."""
     reset = Signal()
@@ -305,7 +285,6 @@ def test_fault_stays_until_reset_and_nothing_runs():
 
     async def bench(ctx):
         ctx.set(dut.engines_idle, 1)
-        ctx.set(dut.window_vectors, len(memory))
 
         async def start(program):
             ctx.set(dut.program, program)

@@ -59,7 +59,8 @@ class Dma(wiring.Component):
         connect(m, loader.client, arbiter.clients[0])
         connect(m, ring.client, arbiter.clients[1])
         connect(m, store.write, memory.writers[0])
-        connect(m, loader.write, memory.writers[2])
+        connect(m, loader.write, memory.load)
+        m.d.comb += loader.spare.eq(memory.spare)
         for half in (arbiter.axi, store.axi):
             for name, member in half.signature.members.items():
                 outer, unit = getattr(self.axi, name), getattr(half, name)

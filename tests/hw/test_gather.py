@@ -163,4 +163,4 @@ def test_throughput(kernel, cycles):
     _, _, done = rtl_gather([image], jobs)
     work = rows * (image.out_width * cycles + 1)
     first_row = 8 + image.row_vectors  # latency of the memory, then a vector a cycle
-    assert done[1][1] - done[0][1] == work + first_row + 9
+    assert done[1][1] - done[0][1] == work + first_row + 12

