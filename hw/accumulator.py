@@ -71,7 +71,8 @@ class Accumulator(wiring.Component):
                     total[p][o].eq(so_far[p][o] + self.sums[p][o]),
                 ]
 
-        fifos = []
+        fifos, outgoing = [], []
+        here, empty = Signal(config.halves), Signal(config.halves)
         for half in range(config.halves):
             fifo = m.submodules[f"fifo{half}"] = BlockFifo(
                 width=entry.size, depth=self.depth)
@@ -85,28 +86,36 @@ class Accumulator(wiring.Component):
                 fifo.w_data.eq(incoming),
                 fifo.w_en.eq(after.valid & after.last & (after.half == half)),
                 self.credit[half].eq(fifo.r_en),
+                fifo.r_en.eq(fifo.r_rdy & empty[half]),
             ]
+            # What decides when a step is over comes from a register, not from block RAM.
+            leaving = Signal(entry, name=f"leaving{half}", reset_less=True)
+            with m.If(fifo.r_en):
+                m.d.sync += [leaving.eq(fifo.r_data), here[half].eq(1)]
+            with m.Elif(empty[half]):
+                m.d.sync += here[half].eq(0)
             fifos.append(fifo)
+            outgoing.append(leaving)
 
         # All halves of a step together make its vectors.
-        outgoing = [data.View(entry, fifo.r_data) for fifo in fifos]
         lane = Signal(range(config.pixels))
         last_lane = Signal()
         out = self.results.payload
         m.d.comb += [
             last_lane.eq(lane + 1 == outgoing[0].lanes),
-            self.results.valid.eq(Cat(fifo.r_rdy for fifo in fifos).all()),
+            self.results.valid.eq(here.all()),
+            empty.eq(~here | (self.results.valid & self.results.ready
+                              & last_lane).replicate(config.halves)),
             out.sums.as_value().eq(
                 Cat(v.sums[lane].as_value() for v in outgoing)),
             out.branch.eq(outgoing[0].branch),
             out.parity.eq(outgoing[0].parity),
             out.last.eq(outgoing[0].group_end & last_lane),
             self.idle.eq(~(Cat(s.valid for s in steps).any()
-                           | Cat(fifo.level.any() for fifo in fifos).any())),
+                           | here.any() | Cat(fifo.level.any() for fifo in fifos).any())),
         ]
         with m.If(self.results.valid & self.results.ready):
             m.d.sync += lane.eq(lane + 1)
             with m.If(last_lane):
                 m.d.sync += lane.eq(0)
-                m.d.comb += [fifo.r_en.eq(1) for fifo in fifos]
         return m

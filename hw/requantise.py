@@ -14,9 +14,9 @@ from amaranth.lib.wiring import In, Out
 from .config import Config
 from .isa import ADD_POINT, CORRECTIONS, MANTISSA, POINT, Correction, Record
 
-LATENCY = 9
+LATENCY = 10
 """Cycles from ``operand`` to ``result``."""
-LIMITS_AT = 6
+LIMITS_AT = 7
 """Cycles from ``operand`` to its ``zero`` and ``low``."""
 
 OPERAND = 26
@@ -109,7 +109,7 @@ class Requantiser(wiring.Component):
         mantissa = after(self.record.mantissa, 2, "mantissa")
         add1 = after(self.add, 1, "add1")
         add3 = after(add1, 2, "add3")
-        correction = after(self._correction(after, add1), 4, "correction")
+        correction = after(self._correction(after, add1), 5, "correction")
         add5 = after(add3, 2, "add5")
 
         # 2 and 3: shifted in two steps into the two factors; whether that lost anything.
@@ -123,20 +123,21 @@ class Requantiser(wiring.Component):
         high_scale = after((mantissa + self.scale_b)[:MANTISSA], 1, "high_scale")
 
         coarse_lost = after(self._lost(m, x, shift[3:], 8), 1, "coarse_lost")
-        lost = after(coarse_lost | self._lost(m, coarse, fine, 1), 5, "lost")
-        negative = after(x[-1], 6, "negative")
+        lost = after(coarse_lost | self._lost(m, coarse, fine, 1), 6, "lost")
+        negative = after(x[-1], 7, "negative")
 
         # 4 and 5: the products.
         low_product = after(low_factor * low_scale, 1, "low_product")
-        high_sum = after(high_factor * high_scale, 2, "high_sum")
+        high_sum = after(high_factor * high_scale, 3, "high_sum")
         low_sum = after((low_product + self.addend)[:48].as_signed(), 1, "low_sum")
 
-        # 6: the value. In an add the low product has the weight of the high one.
-        upper = high_sum + Mux(add5, low_sum, low_sum >> PAIR)
-        upper = after(upper[:POINT - PAIR + INTEGER], 1, "upper")
-        value = Cat(after(Mux(add5, 0, low_sum[:PAIR]), 1, "lower"), upper)
+        # 6 and 7: the value. In an add the low product has the weight of the high one.
+        aligned = after(Mux(add5, low_sum, low_sum >> PAIR), 1, "aligned")
+        lower = after(Mux(add5, 0, low_sum[:PAIR]), 2, "lower")
+        upper = after((high_sum + aligned)[:POINT - PAIR + INTEGER], 1, "upper")
+        value = Cat(lower, upper)
 
-        # 7: what decides the rounding. ``near`` are the bits of the fraction that must agree for
+        # 8: what decides the rounding. ``near`` are the bits of the fraction that must agree for
         # a tie, down to 2**(k - 24): the fixed ones, and those chosen by the leading one.
         fraction = value[:POINT]
         integer = value[POINT:].as_signed()
@@ -153,7 +154,7 @@ class Requantiser(wiring.Component):
         whole = after(integer + (self.zero | correction).as_signed(), 1, "whole")
         low = after(self.low, 1, "low")
 
-        # 8: round up or not; outside the limits or not (being one below needs no second look).
+        # 9: round up or not; outside the limits or not (being one below needs no second look).
         deepest = depth & ~(depth << 1)
         above_half = half & fixed_zeros & (((near & depth) == 0) | ((near == deepest) & exact))
         below_half = ~half & fixed_ones & ((~near & depth) == 0)
@@ -161,9 +162,9 @@ class Requantiser(wiring.Component):
         below = after(Mux(lost, negative, whole < low), 1, "below")
         above = after(Mux(lost, ~negative, whole >= 255), 1, "above")
         byte = after(whole[:8], 1, "byte")
-        low = after(low, 1, "low_8")
+        low = after(low, 1, "low_9")
 
-        # 9
+        # 10
         m.d.comb += self.result.eq(
             after(Mux(below, low, Mux(above, 255, (byte + up)[:8])), 1, "result"))
         return m
