@@ -8,7 +8,7 @@ from dataclasses import dataclass
 VECTOR = 16
 """Channels of one pixel that travel together: one vector is 16 bytes."""
 
-MULTIPLIERS = ("generic", "dsp48-packed")
+MULTIPLIERS = ("generic", "dsp48-packed", "mult18")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Config:
     pixels: int = 1
     """Pixels computed at once with the same weights: 1, 2 or 4."""
     multiplier: str = "generic"
-    """Implementation of the multipliers: ``generic`` or ``dsp48-packed`` (two lanes a DSP)."""
+    """Implementation of the multipliers: ``generic``, ``dsp48-packed`` (two lanes a DSP48E1) or
+    ``mult18`` (one lane a MULT18X18D of an ECP5)."""
     table_rows: int = 0
     """How many of the 16 input channels use LUT product tables instead of ``multiplier``."""
     requantisers: int = 8
@@ -45,6 +46,8 @@ class Config:
     """Longest strip in steps (one step is ``pixels`` pixels of one tile)."""
     burst: int = 16
     """Longest AXI burst in beats of one vector, a power of two up to 256."""
+    profile: bool = True
+    """Counters of the states of every unit; without, of the array only. Programs do not care."""
 
     def __post_init__(self):
         def need(ok, field, supported):
@@ -60,7 +63,7 @@ class Config:
         need(self.pixels in (1, 2, 4), "pixels", "1, 2 or 4")
         need(self.multiplier in MULTIPLIERS, "multiplier", " or ".join(MULTIPLIERS))
         need(0 <= self.table_rows <= VECTOR, "table_rows", f"0 to {VECTOR}")
-        need(self.multiplier == "generic" or self.table_rows != VECTOR - 1, "table_rows",
+        need(self.multiplier != "dsp48-packed" or self.table_rows != VECTOR - 1, "table_rows",
              f"anything but {VECTOR - 1} with packed multipliers")
         need(power_of_two(self.requantisers, 1, VECTOR), "requantisers", f"1, 2, 4, 8 or {VECTOR}")
         need(20 <= self.acc_width <= 25, "acc_width", "20 to 25")
@@ -69,6 +72,8 @@ class Config:
             "act_vectors",
             f"multiples of {256 * self.pixels} up to {1 << 16}",
         )
+        need(self.vendor != "ecp5" or self.act_vectors <= self.pixels << 14, "act_vectors",
+             f"up to {self.pixels << 14} with mult18: a bank is one block RAM deep")
         need(power_of_two(self.weight_vectors, 512, 1 << 14), "weight_vectors",
              "powers of two, 512 to 16384")
         need(power_of_two(self.line_vectors, 64, 4096), "line_vectors",
@@ -77,11 +82,17 @@ class Config:
         need(power_of_two(self.image_lines, 16, 64), "image_lines", "16, 32 or 64")
         need(self.strip_steps in (32, 64), "strip_steps", "32 or 64")
         need(power_of_two(self.burst, 1, 256), "burst", "powers of two, 1 to 256")
+        need(isinstance(self.profile, bool), "profile", "True or False")
 
     @property
     def lanes(self) -> int:
         """Multipliers of the array: the peak in multiply-accumulates a cycle."""
         return VECTOR * self.co_lanes * self.pixels
+
+    @property
+    def vendor(self) -> str | None:
+        """Whose primitives are instantiated instead of being left to the synthesis tool."""
+        return "ecp5" if self.multiplier == "mult18" else None
 
     @property
     def halves(self) -> int:
@@ -99,9 +110,15 @@ class Config:
         return VECTOR // self.requantisers
 
     @property
+    def on_chip_bytes(self) -> int:
+        """Activations, weight ring, pooling lines and image lines: all memories of some size."""
+        vectors = self.act_vectors + self.weight_vectors + self.line_vectors
+        return vectors * VECTOR + self.image_width * self.image_lines * 4
+
+    @property
     def digest(self) -> int:
         """32 bits that name this configuration; a program carries the same number."""
         fields = {k: v for k, v in dataclasses.asdict(self).items()
-                  if k not in ("multiplier", "table_rows")}
+                  if k not in ("multiplier", "table_rows", "profile")}
         text = json.dumps(fields, sort_keys=True)
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")

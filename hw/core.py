@@ -1,12 +1,12 @@
 """The whole core: wiring only."""
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .act_memory import ActMemory
 from .config import Config
-from .csr import CsrBank, EngineState
+from .csr import CsrBank
 from .dispatch import QUEUES, Dispatch, Queue
 from .engine import Engine
 from .finish import Finisher
@@ -15,10 +15,11 @@ from .gather import Gather
 from .interfaces import Axi4, AxiLite, OutputProbe, ResultProbe
 from .isa import COUNT, Error
 from .loader import Loader
+from .observe import Observer
 from .pool import MaxPool
+from .profile import UNITS, UnitState
 from .read_arbiter import ReadArbiter
 from .residual import ResidualReader
-from .stepper import Blocked
 from .store import Store
 from .supervisor import Supervisor
 from .weight_ring import WeightRing
@@ -26,7 +27,7 @@ from .weight_ring import WeightRing
 CLIENTS = ("residual", "load", "gather", "weights", "program")
 """Clients of the read arbiter."""
 WRITERS = ("store", "gather", "load")
-"""Writers of the activation memory, first goes first."""
+"""Writers of the activation memory by their number in faults."""
 
 
 class PassFork(wiring.Component):
@@ -78,8 +79,9 @@ class PassFork(wiring.Component):
 class Core(wiring.Component):
     """A SqueezeNet accelerator: AXI4 manager for program, weights and maps, AXI4-Lite registers.
 
-    ``interrupt`` is a level. ``probe`` shows every byte of every stage, what the array does and for
-    which layer in each cycle; a board leaves it open. See docs/architecture.md for the units.
+    ``interrupt`` is a level. ``probe`` shows every byte of every stage and, one cycle late, whether
+    a run lasts, the layer of the array, and the ``hw.observe.Track`` of each unit of ``UNITS``; a
+    board leaves it open. See docs/architecture.md for the units.
     """
 
     def __init__(self, config: Config):
@@ -91,8 +93,11 @@ class Core(wiring.Component):
             "probe": Out(wiring.Signature({
                 "result": Out(ResultProbe),
                 "output": Out(OutputProbe),
-                "state": Out(3),
+                "running": Out(1),
                 "layer": Out(COUNT),
+                "states": Out(data.ArrayLayout(UnitState, len(UNITS))),
+                "begin": Out(len(UNITS)),
+                "end": Out(len(UNITS)),
             })),
         })
 
@@ -138,9 +143,7 @@ class Core(wiring.Component):
             csr.error.eq(supervisor.error),
             csr.error_code.eq(supervisor.error_code),
             csr.error_index.eq(supervisor.error_index),
-            csr.running.eq(supervisor.running),
-            csr.read_beat.eq(arbiter.beats),
-            csr.write_beat.eq(store.beats),
+            csr.clear.eq(supervisor.reset),
             arbiter.halt.eq(supervisor.halt),
             store.halt.eq(supervisor.halt),
         ]
@@ -154,7 +157,6 @@ class Core(wiring.Component):
         m.d.comb += [
             dispatch.start.eq(supervisor.run_start),
             dispatch.program.eq(csr.program),
-            dispatch.window_vectors.eq(csr.window_vectors),
             dispatch.load_done.eq(load.done),
             dispatch.gather_done.eq(gather.done),
             dispatch.read_done.eq(engine.read_done),
@@ -181,9 +183,11 @@ class Core(wiring.Component):
                 m.d.comb += outer.eq(unit) if member.flow is Out else unit.eq(outer)
 
         # Activations, weights, results.
-        for index, unit in enumerate((store, gather, load)):
+        for index, unit in enumerate((store, gather)):
             connect(m, unit.write, memory.writers[index])
+        connect(m, load.write, memory.load)
         m.d.comb += [
+            load.spare.eq(memory.spare),
             memory.read_enable.eq(engine.read_enable),
             memory.read_address.eq(engine.read_address),
             engine.read_data.eq(memory.read_data),
@@ -203,7 +207,18 @@ class Core(wiring.Component):
         connect(m, pool.output, store.input)
 
         self._faults(m, supervisor, dispatch, arbiter, store, memory)
-        self._probe(m, csr, dispatch, engine, finisher, pool)
+
+        # What the counters count, all one cycle late.
+        observer = Observer(m, supervisor.running)
+        tracks = observer.observe(
+            dispatch, engine, ring, load, gather, finisher, pool, store, residual)
+        m.d.comb += [
+            csr.running.eq(observer.running),
+            csr.read_beat.eq(observer.sampled(arbiter.beats)),
+            csr.write_beat.eq(observer.sampled(store.beats)),
+            *(state.eq(track.state) for state, track in zip(csr.states, tracks, strict=False)),
+        ]
+        self._probe(m, observer, tracks, dispatch, engine, finisher, pool)
         return m
 
     def _faults(self, m, supervisor, dispatch, arbiter, store, memory):
@@ -230,23 +245,15 @@ class Core(wiring.Component):
         ), strict=True):
             m.d.comb += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
 
-    def _probe(self, m, csr, dispatch, engine, finisher, pool):
-        state = Signal(EngineState)
-        with m.If(engine.issued):
-            m.d.comb += state.eq(EngineState.BUSY)
-        with m.Elif(engine.blocked == Blocked.RESULTS):
-            m.d.comb += state.eq(EngineState.WAIT_RESULTS)
-        with m.Elif(engine.blocked == Blocked.ORDER):
-            m.d.comb += state.eq(EngineState.WAIT_ORDER)
-        with m.Elif(engine.walking):
-            m.d.comb += state.eq(EngineState.WAIT_WEIGHTS)
-        with m.Else():
-            m.d.comb += state.eq(dispatch.waiting)
+    def _probe(self, m, observer, tracks, dispatch, engine, finisher, pool):
+        layer = Mux(engine.active, engine.layer, dispatch.compute.payload.layer)
         m.d.comb += [
-            csr.state.eq(state),
-            self.probe.state.eq(state),
-            self.probe.layer.eq(
-                Mux(engine.active, engine.layer, dispatch.compute.payload.layer)),
+            self.probe.running.eq(observer.running),
+            self.probe.layer.eq(observer.sampled(layer, COUNT)),
+            *(state.eq(track.state) for state, track in zip(
+                self.probe.states, tracks, strict=True)),
+            self.probe.begin.eq(Cat(track.begin for track in tracks)),
+            self.probe.end.eq(Cat(track.end for track in tracks)),
             self.probe.result.eq(finisher.probe),
             self.probe.output.valid.eq(pool.output.valid & pool.output.ready),
             self.probe.output.branch.eq(pool.output.payload.branch),

@@ -5,37 +5,22 @@ A register is a 32-bit word at a multiple of 4. Reserved bits read as 0 and igno
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
-from amaranth.lib import enum, wiring
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from .config import Config
 from .interfaces import AxiLite
 from .isa import EXTERNAL_ADDRESS, Error
+from .profile import EVENTS, STATES, Profile, UnitState, profiled
 
 ID = 0x52434946
 """The letters FICR, little-endian."""
-VERSION = 0x0001_0000
+VERSION = 0x0001_0001
 """Version of the registers and instructions: major in the high half, minor in the low."""
 
 OKAY, SLVERR = 0, 2
-
-
-class EngineState(enum.Enum, shape=3):
-    """What the array did in a cycle of a run: each has a counter."""
-
-    IDLE = 0
-    """No compute instruction at hand."""
-    BUSY = 1
-    """A step of the array."""
-    WAIT_LOAD = 2
-    """Waiting for a LOAD or GATHER."""
-    WAIT_WEIGHTS = 3
-    """Waiting for weights or parameters."""
-    WAIT_RESULTS = 4
-    """Results of before have not left the accumulators."""
-    WAIT_ORDER = 5
-    """Waiting for the reads or writes of a pass before."""
 
 
 @dataclass(frozen=True)
@@ -108,19 +93,30 @@ REGISTERS = (
     Register("INTERRUPT", 0x2C, "rw", "interrupt output", (
         Field("enable", 0, 1, "the output is high while enabled and (done or error)"),
     )),
+    Register("PROFILE_UNIT", 0x30, "rw", "the unit that the registers UNIT_... tell of", (
+        Field("unit", 0, 4, "place in hw.profile.UNITS; 0 is the array"),
+    )),
+    Register("PROFILE_UNITS", 0x34, "ro", "units with counters: all of hw.profile.UNITS, or the "
+             "array alone"),
     Register("CYCLES", 0x40, "ro", "cycles of the run, start to done"),
     Register("BUSY", 0x44, "ro", "of these, a step of the array"),
-    Register("WAIT_LOAD", 0x48, "ro", "of these, waiting for a LOAD or GATHER"),
-    Register("WAIT_WEIGHTS", 0x4C, "ro", "of these, waiting for weights"),
-    Register("WAIT_RESULTS", 0x50, "ro", "of these, waiting for the results to leave"),
-    Register("WAIT_ORDER", 0x54, "ro", "of these, waiting for a pass before"),
+    Register("WAIT_INPUT", 0x48, "ro", "of these, the array waits for a LOAD or GATHER"),
+    Register("WAIT_WEIGHTS", 0x4C, "ro", "of these, for weights"),
+    Register("WAIT_OUTPUT", 0x50, "ro", "of these, for the results to leave"),
+    Register("WAIT_ORDER", 0x54, "ro", "of these, for a pass before"),
     Register("IDLE", 0x58, "ro", "of these, without a compute instruction"),
     Register("READ_BEATS", 0x5C, "ro", "vectors read"),
     Register("WRITE_BEATS", 0x60, "ro", "vectors written"),
+    Register("DRAIN", 0x64, "ro", "of these, after the last step of the last instruction"),
+    *(Register(f"UNIT_{state.name}", 0x80 + 4 * state.value, "ro",
+               f"cycles of the chosen unit in state {state.name}; 0 of a unit without counters")
+      for state in UnitState),
 )
 """The map. Counters start at 0 with every start and stop with the run."""
 
 OFFSETS = {register.name: register.offset for register in REGISTERS}
+ARRAY_COUNTERS = tuple(state for state in UnitState if state.name in OFFSETS)
+"""States of the array with a register of their own; it never waits for external memory itself."""
 
 
 class CsrBank(wiring.Component):
@@ -129,7 +125,7 @@ class CsrBank(wiring.Component):
     Address and data of a write may come in any order; byte strobes count. An access to an address
     that is not in the map, and a write to a read-only register, answer SLVERR and do nothing; the
     two low address bits are ignored. One write and one read are under way at a time. Latency: two
-    cycles from the later of AW and W to B, one from AR to R.
+    cycles from the later of AW and W to B, one from AR to R, four for a counter.
 
     Members
     -------
@@ -138,13 +134,13 @@ class CsrBank(wiring.Component):
     program, window_base, window_vectors, watchdog : the registers' values, ``window_base`` in bytes
     interrupt : level
     busy, done, error, error_code, error_index : shown in the status registers
-    running : counters count; they clear in the cycle it rises
-    state : what the array does in this cycle
-    read_beat, write_beat : a vector passed on AXI in this cycle
+    clear, running, states, read_beat, write_beat : to the counters, see ``Profile``
     """
 
     def __init__(self, config: Config):
         self.config = config
+        self.units = profiled(config)
+        """Names of the units with counters."""
         super().__init__({
             "bus": In(AxiLite()),
             "start": Out(1),
@@ -159,8 +155,9 @@ class CsrBank(wiring.Component):
             "error": In(1),
             "error_code": In(Error),
             "error_index": In(16),
+            "clear": In(1),
             "running": In(1),
-            "state": In(EngineState),
+            "states": In(data.ArrayLayout(UnitState, len(self.units))),
             "read_beat": In(1),
             "write_beat": In(1),
         })
@@ -168,6 +165,14 @@ class CsrBank(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        m.submodules.profile = profile = Profile(len(self.units))
+        m.d.comb += [
+            profile.clear.eq(self.clear),
+            profile.running.eq(self.running),
+            profile.states.eq(self.states),
+            profile.read_beat.eq(self.read_beat),
+            profile.write_beat.eq(self.write_beat),
+        ]
 
         stored = {
             register.name: Signal(32, init=register.reset, name=register.name.lower())
@@ -181,8 +186,8 @@ class CsrBank(wiring.Component):
             "SHAPE": Const(shape, 32),
             "STATUS": Cat(self.busy, self.done, self.error, Const(0, 5), self.error_code),
             "ERROR_INSTRUCTION": self.error_index,
+            "PROFILE_UNITS": Const(len(self.units), 32),
             **stored,
-            **self._counters(m),
         }
         m.d.comb += [
             self.program.eq(stored["PROGRAM"]),
@@ -192,31 +197,15 @@ class CsrBank(wiring.Component):
             self.interrupt.eq(stored["INTERRUPT"][0] & (self.done | self.error)),
         ]
         self._write(m, stored)
-        self._read(m, views)
+        self._read(m, views, profile, stored["PROFILE_UNIT"])
         return m
-
-    def _counters(self, m) -> dict:
-        """One 32-bit counter for each event; returns them by register name."""
-        events = {state.name: self.state == state for state in EngineState}
-        events |= {
-            "CYCLES": 1, "READ_BEATS": self.read_beat, "WRITE_BEATS": self.write_beat,
-        }
-        ran = Signal()
-        m.d.sync += ran.eq(self.running)
-        counters = {}
-        for name, event in events.items():
-            counters[name] = counter = Signal(32, name=f"count_{name.lower()}")
-            with m.If(self.running):
-                m.d.sync += counter.eq(Mux(ran, counter, 0) + event)
-        return counters
 
     def _write(self, m, stored):
         bus = self.bus
         address, address_held = Signal(bus.awaddr.shape()), Signal()
         word, strobes, word_held = Signal(32), Signal(4), Signal()
-        written, commit = Signal(32), Signal()
+        commit = Signal()
         m.d.comb += [
-            written.eq(Cat(strobe.replicate(8) for strobe in strobes)),
             bus.awready.eq(~address_held),
             bus.wready.eq(~word_held),
             commit.eq(address_held & word_held & (~bus.bvalid | bus.bready)),
@@ -245,12 +234,16 @@ class CsrBank(wiring.Component):
                             ]
                         else:
                             target = stored[register.name]
-                            mask = written & register.mask
-                            m.d.sync += target.eq((target & ~mask) | (word & mask))
+                            for byte, strobe in enumerate(strobes):
+                                mine = slice(8 * byte, 8 * byte + 8)
+                                with m.If(strobe):
+                                    m.d.sync += target[mine].eq((word & register.mask)[mine])
 
-    def _read(self, m, views):
+    def _read(self, m, views, profile, unit):
         bus = self.bus
-        m.d.comb += bus.arready.eq(~bus.rvalid | bus.rready)
+        counting = Signal()
+        m.d.comb += bus.arready.eq((~bus.rvalid | bus.rready) & ~counting)
+        m.d.sync += profile.read.eq(0)
         with m.If(bus.rready):
             m.d.sync += bus.rvalid.eq(0)
         with m.If(bus.arvalid & bus.arready):
@@ -259,5 +252,24 @@ class CsrBank(wiring.Component):
                 for register in REGISTERS:
                     with m.Case(register.offset // 4):
                         m.d.sync += bus.rresp.eq(OKAY)
-                        if register.access != "wo":
+                        if register.name in views:
                             m.d.sync += bus.rdata.eq(views[register.name])
+                        elif register.access == "ro":
+                            address, there = self._counter(register.name, unit)
+                            with m.If(there):
+                                m.d.sync += [
+                                    profile.address.eq(address), profile.read.eq(1),
+                                    counting.eq(1), bus.rvalid.eq(0),
+                                ]
+        with m.If(profile.valid):
+            m.d.sync += [bus.rvalid.eq(1), bus.rdata.eq(profile.value), counting.eq(0)]
+
+    def _counter(self, name, unit):
+        """Where the profile keeps a counter, and whether it does."""
+        units = len(self.units)
+        if name in EVENTS:
+            return units * STATES + EVENTS.index(name), Const(1)
+        state = UnitState[name.removeprefix("UNIT_")].value
+        if name.startswith("UNIT_"):
+            return Cat(Const(state, ceil_log2(STATES)), unit), unit < units
+        return state, Const(1)

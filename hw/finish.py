@@ -132,6 +132,7 @@ class Finisher(wiring.Component):
     * ``group_done``: pulse when the last vector of a group has left the last stage.
     * ``probe``: every vector that leaves a stage (of averages: quantised ones).
     * ``idle``: no pass under way and no vector held.
+    * ``taking``: a phase enters the lanes; ``starved``: an add waits for its residual.
     """
 
     def __init__(self, config: Config):
@@ -145,6 +146,8 @@ class Finisher(wiring.Component):
             "group_done": Out(1),
             "probe": Out(ResultProbe),
             "idle": Out(1),
+            "taking": Out(1),
+            "starved": Out(1),
         })
 
     def elaborate(self, platform):
@@ -206,6 +209,10 @@ class Finisher(wiring.Component):
                 m.d.comb += source.eq(keep)
         taking = from_average | from_loop | from_results
         ends = taking & (phase == phases - 1)
+        m.d.comb += [
+            self.taking.eq(taking),
+            self.starved.eq(loop.r_rdy & is_add & ~self.residual.valid),
+        ]
         if phases > 1:
             m.d.sync += phase.eq(phase + taking)
         result = self.results.payload

@@ -15,6 +15,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 from hw import csr
 from hw.config import VECTOR
 from hw.isa import INSTRUCTION_BYTES, Error, Opcode
+from hw.profile import EVENTS, UNITS, UnitState
 from sim.golden import graph as golden
 from sw.assembler import assemble, disassemble
 from sw.compiler import compile_graph
@@ -185,14 +186,16 @@ async def network_equals_golden_model(dut):
     bench.ram.writes.clear()
     await bench.good_run(1)
     counters = {name: await bench.read(name) for name in
-                ("CYCLES", "BUSY", "WAIT_LOAD", "WAIT_WEIGHTS", "WAIT_RESULTS", "WAIT_ORDER",
-                 "IDLE", "READ_BEATS", "WRITE_BEATS")}
+                (*EVENTS, *(state.name for state in csr.ARRAY_COUNTERS))}
     assert counters["READ_BEATS"] == sum(beats for _, beats in bench.ram.reads)
     assert counters["WRITE_BEATS"] == sum(beats for _, beats in bench.ram.writes) == sum(
         output.vectors for output in bench.program.outputs)
     assert counters["BUSY"] == bench.program.ideal_cycles
-    assert sum(counters[name] for name in ("BUSY", "WAIT_LOAD", "WAIT_WEIGHTS", "WAIT_RESULTS",
-                                           "WAIT_ORDER", "IDLE")) == counters["CYCLES"]
+    assert sum(counters[state.name] for state in csr.ARRAY_COUNTERS) == counters["CYCLES"]
+    for unit in range(len(UNITS)):
+        await bench.write("PROFILE_UNIT", unit)
+        states = {state: await bench.read(f"UNIT_{state.name}") for state in UnitState}
+        assert sum(states.values()) == counters["CYCLES"]
     dut._log.info("counters %s, estimate %d", counters, bench.program.estimate)
 
 

@@ -20,13 +20,14 @@ BAD = {
     "image_lines": (0, 8, 24, 128),
     "strip_steps": (0, 16, 33, 128),
     "burst": (0, 3, 512),
+    "profile": (2, 0, None),
 }
 GOOD = {
-    "co_lanes": (8, 16), "pixels": (1, 2, 4), "multiplier": ("generic", "dsp48-packed"),
+    "co_lanes": (8, 16), "pixels": (1, 2, 4), "multiplier": ("generic", "dsp48-packed", "mult18"),
     "table_rows": (0, 7, VECTOR), "requantisers": (1, 2, 4, 8, 16), "acc_width": (20, 25),
     "act_vectors": (1024, 8192, 1 << 16), "weight_vectors": (512, 1 << 14),
     "line_vectors": (64, 4096), "image_width": (16, 1024), "image_lines": (16, 64),
-    "strip_steps": (32, 64), "burst": (1, 256),
+    "strip_steps": (32, 64), "burst": (1, 256), "profile": (True, False),
 }
 FIELDS = [field.name for field in dataclasses.fields(Config)]
 
@@ -45,7 +46,7 @@ def test_refused_with_both_numbers(field):
         assert "\n" not in message
         given, supported = message.split(", supported: ")
         assert given == f"configuration: {field} is {value!r}"
-        assert any(character.isdigit() for character in supported) or field == "multiplier"
+        assert field in ("multiplier", "profile") or any(map(str.isdigit, supported))
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -78,12 +79,13 @@ def test_frozen():
 
 
 def test_digest_names_what_programs_depend_on():
-    """The multipliers' implementation is not seen by a program; everything else is."""
+    """A program does not see how the multipliers are made or what is counted; all else it does."""
     digests = {Config().digest}
     for field, values in GOOD.items():
         for value in values:
             config = Config(**{field: value})
-            if field in ("multiplier", "table_rows") or value == getattr(Config(), field):
+            unseen = field in ("multiplier", "table_rows", "profile")
+            if unseen or value == getattr(Config(), field):
                 assert config.digest == Config().digest
             else:
                 assert config.digest not in digests

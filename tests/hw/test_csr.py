@@ -1,12 +1,14 @@
 """The register bank: every register of the map over AXI4-Lite, in any order of the channels."""
 
+import dataclasses
 import random
 
 import pytest
 
 from hw.config import Config
-from hw.csr import ID, OFFSETS, OKAY, REGISTERS, SLVERR, CsrBank, EngineState
+from hw.csr import ARRAY_COUNTERS, ID, OFFSETS, OKAY, REGISTERS, SLVERR, CsrBank
 from hw.isa import Error
+from hw.profile import EVENTS, STATES, UNITS, UnitState
 from tests.hw.streams import go, simulate, ticked
 
 CONFIG = Config(co_lanes=8, pixels=2)
@@ -62,8 +64,8 @@ class Host:
                 return word, response
 
 
-def run(bench, seed=0, rate=1.0, background=()):
-    dut = CsrBank(CONFIG)
+def run(bench, seed=0, rate=1.0, background=(), config=CONFIG):
+    dut = CsrBank(config)
     host = Host(dut.bus, random.Random(seed), rate)
 
     async def main(ctx):
@@ -87,7 +89,7 @@ def test_map_is_sound():
 def test_identity(rate):
     async def bench(ctx, dut, host):
         for name, value in {
-            "ID": ID, "VERSION": 0x10000, "CONFIG": CONFIG.digest,
+            "ID": ID, "VERSION": 0x10001, "CONFIG": CONFIG.digest,
             "SHAPE": 8 | 2 << 8 | 256 << 16, "WATCHDOG": 1 << 20, "CONTROL": 0, "CYCLES": 0,
         }.items():
             assert await host.read(ctx, OFFSETS[name]) == (value, OKAY), name
@@ -199,29 +201,77 @@ def test_status_and_interrupt():
     run(bench)
 
 
-def test_counters():
+def clear(ctx, dut):
+    """What comes before a run."""
+    async def steps():
+        ctx.set(dut.clear, 1)
+        await ticked(ctx, dut.busy)
+        ctx.set(dut.clear, 0)
+        for _ in range(STATES):
+            await ticked(ctx, dut.busy)
+    return steps()
+
+
+@pytest.mark.parametrize("config", (CONFIG, dataclasses.replace(CONFIG, profile=False)))
+def test_counters(config):
     """Every state and beat is counted while a run lasts, from 0 again in the next run."""
     rng = random.Random(3)
+    units = list(UNITS)[:None if config.profile else 1]
 
     async def bench(ctx, dut, host):
-        for cycles in (137, 60):
-            seen = {r.name: 0 for r in REGISTERS if r.offset >= OFFSETS["CYCLES"]}
+        assert await host.read(ctx, OFFSETS["PROFILE_UNITS"]) == (len(units), OKAY)
+        for cycles in (1137, 60):
+            await clear(ctx, dut)
+            events = dict.fromkeys(EVENTS, 0)
+            seen = {unit: dict.fromkeys(UnitState, 0) for unit in units}
             for i in range(cycles + 20):
                 running = i < cycles
-                state = rng.choice(list(EngineState))
                 read, write = rng.getrandbits(1), rng.getrandbits(1)
                 ctx.set(dut.running, running)
-                ctx.set(dut.state, state)
+                for number, unit in enumerate(units):
+                    state = rng.choice(list(UnitState))
+                    ctx.set(dut.states[number], state)
+                    seen[unit][state] += running
                 ctx.set(dut.read_beat, read)
                 ctx.set(dut.write_beat, write)
                 await ticked(ctx, dut.busy)
                 if running:
-                    seen["CYCLES"] += 1
-                    seen[state.name] += 1
-                    seen["READ_BEATS"] += read
-                    seen["WRITE_BEATS"] += write
-            assert set(seen) == {s.name for s in EngineState} | {
-                "CYCLES", "READ_BEATS", "WRITE_BEATS"}
-            for name, value in seen.items():
+                    for name, event in zip(EVENTS, (1, read, write), strict=True):
+                        events[name] += event
+            for name, value in events.items():
                 assert await host.read(ctx, OFFSETS[name]) == (value, OKAY), name
+            for state in ARRAY_COUNTERS:
+                assert await host.read(ctx, OFFSETS[state.name]) == (seen["array"][state], OKAY)
+            for number in range(16):
+                await host.write(ctx, OFFSETS["PROFILE_UNIT"], number)
+                expected = seen[units[number]] if number < len(units) else dict.fromkeys(
+                    UnitState, 0)
+                for state, value in expected.items():
+                    offset = OFFSETS[f"UNIT_{state.name}"]
+                    assert await host.read(ctx, offset) == (value, OKAY), (number, state)
+    run(bench, config=config)
+
+
+def test_counters_are_all_readable():
+    """Those of the array that have no register of their own never count."""
+    assert set(UnitState) - set(ARRAY_COUNTERS) == {UnitState.WAIT_MEMORY}
+    assert {f"UNIT_{state.name}" for state in UnitState} | set(EVENTS) <= set(OFFSETS)
+
+
+def test_reads_of_counters_in_a_run():
+    """They may come as fast as the port takes them, between others; values never fall."""
+    async def bench(ctx, dut, host):
+        await clear(ctx, dut)
+        ctx.set(dut.running, 1)
+        ctx.set(dut.states[0], UnitState.BUSY)
+        ctx.set(dut.read_beat, 1)
+        before = dict.fromkeys(("CYCLES", "BUSY", "READ_BEATS"), 0)
+        for _ in range(300):
+            for name in before:
+                value, response = await host.read(ctx, OFFSETS[name])
+                assert response == OKAY and before[name] < value <= before[name] + 40
+                before[name] = value
+            assert await host.read(ctx, OFFSETS["ID"]) == (ID, OKAY)
+            assert await host.read(ctx, OFFSETS["IDLE"]) == (0, OKAY)
+        assert before["CYCLES"] > 3000
     run(bench)
