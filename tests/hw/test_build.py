@@ -16,18 +16,20 @@ from hw import build, resources
 from hw.build import DoesNotFit, check_fit, main, table
 from hw.config import Config
 from hw.resources import SynthesisError, count, synthesise
+from hw.timing import AIM, Arrival
 
 ARTY = boards.get("arty_a7", "35")
 SMALL = Config(co_lanes=8, requantisers=1, act_vectors=256, weight_vectors=512, line_vectors=64,
                image_width=16)
+ARRIVAL = Arrival(3301, "engine.a[3]", "engine.b", ("LUT2", "CARRY4"), {"PLLE2_BASE": 1})
 FITS = {"lut": 20_800, "ff": 100, "dsp": 90, "bram36": 1}
 
 
 class Blinker(Elaboratable):
     """A design that takes no time."""
 
-    def __init__(self, config):
-        del config
+    def __init__(self, config, controller):
+        del config, controller
 
     def elaborate(self, platform):
         m = Module()
@@ -40,13 +42,15 @@ class Blinker(Elaboratable):
 @pytest.fixture
 def blinker(monkeypatch):
     monkeypatch.setattr(build, "BoardTop", Blinker)
+    monkeypatch.setattr(build, "generate", lambda *_, **__: None)
 
 
 @pytest.fixture
 def synthesis(monkeypatch):
     """Synthesis that finds what the test puts into the dictionary."""
     found = dict(FITS)
-    monkeypatch.setattr(build, "synthesise", lambda source, top, progress: dict(found))
+    monkeypatch.setattr(build, "synthesise", lambda source, top, *_, **__: dict(found))
+    monkeypatch.setattr(build, "latest_arrival", lambda *_: ARRIVAL)
     monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
     return found
 
@@ -145,7 +149,8 @@ def test_table():
 
 
 def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
-    """The whole project of a small core."""
+    """The whole project of a small core, with its DRAM controller."""
+    pytest.importorskip("litedram", reason="LiteDRAM is not installed")
     monkeypatch.setattr(boards, "get",
                         lambda name, variant: dataclasses.replace(ARTY, config=SMALL))
     folder, report_path = tmp_path / "deep" / "project", tmp_path / "reports" / "report.json"
@@ -154,7 +159,8 @@ def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "128 lanes, 100 MHz" in captured.out and "LUT" not in captured.out
-    assert "note: memory:" in captured.out and f"next: cd {folder} && vivado" in captured.out
+    assert "note: a host at the SPI pins" in captured.out
+    assert f"next: cd {folder} && vivado" in captured.out
 
     report = json.loads(report_path.read_text())
     assert {"board", "device", "config", "resources", "available", "files"} <= set(report)
@@ -172,8 +178,14 @@ def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
     assert "module firecore_top(" in verilog
     assert "module \\firecore_top.core.inner.engine" in verilog
     for pin in ("csr_spi_0__cs__io", "csr_spi_0__clk__io", "csr_spi_0__copi__io",
-                "csr_spi_0__cipo__io", "led_0__io", "clk100_0__io"):
+                "csr_spi_0__cipo__io", "led_0__io", "clk100_0__io", "ddr3_0__cs__io",
+                "ddr3_0__clk__n"):
         assert f" {pin};" in verilog and f'[get_ports "{pin}"]' in constraints
+    assert 'LOC K5 [get_ports "ddr3_0__dq__io\\[0]"]' in constraints
+    assert "INTERNAL_VREF 0.675" in constraints
+    assert "set_false_path" in (folder / "litedram_core.xdc").read_text()
+    assert "module litedram_core (" in (folder / "litedram_core.v").read_text()
+    assert "litedram_core.v" in script and "litedram_core.xdc" in script
     assert "create_clock" in constraints and "-period 10.0" in constraints
     assert "xc7a35ticsg324-1L" in script and "firecore_top.v" in script
 
@@ -184,6 +196,25 @@ def test_report_with_resources(tmp_path, capsys, blinker, synthesis):
     assert json.loads(report.read_text())["resources"] == synthesis
     out = capsys.readouterr().out
     assert table(synthesis, ARTY.resources) in out
+
+
+def test_report_with_timing(tmp_path, capsys, monkeypatch, blinker, synthesis):
+    """A design above the aim is reported, not refused; units only when asked for."""
+    row = dict(FITS) | Arrival(3300, "x", "y", (), {}).as_dict()
+    monkeypatch.setattr(build, "measure_all", lambda config, folder, progress: {"csr": row})
+    report = tmp_path / "report.json"
+    arguments = ["--board", "arty_a7", "-o", str(tmp_path / "project"), "--json", str(report)]
+    assert main(arguments) == 0
+    found = json.loads(report.read_text())
+    assert found["units"] is None
+    assert found["timing"] == {"aim_ps": AIM, "ps": 3301, "start": "engine.a[3]", "end": "engine.b",
+                               "cells": ["LUT2", "CARRY4"], "unknown": {"PLLE2_BASE": 1}}
+    line = ("latest arrival: 3,301 ps of logic, above the 3,300 ps aimed at, from engine.a[3] to "
+            "engine.b through 2 cells; paths end at: 1 PLLE2_BASE")
+    assert line in capsys.readouterr().out.splitlines()
+    assert main([*arguments, "--units"]) == 0
+    assert json.loads(report.read_text())["units"]["csr"]["ps"] == 3300
+    assert "csr" in capsys.readouterr().out
 
 
 def test_default_folder(tmp_path, monkeypatch, blinker):
