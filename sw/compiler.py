@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hw.config import Config
+from hw.config import VECTOR, Config
 
 from .bounds import check_bounds
 from .emit import emit
@@ -14,6 +14,7 @@ from .errors import UserError
 from .graph import Graph
 from .layers import Network
 from .lower import lower
+from .perf import Memory, predict
 from .program import Program
 from .schedule import Schedule, schedule
 
@@ -27,6 +28,8 @@ class Compilation:
     graph: Graph
     config: Config
     rate: float = 1.0
+    batch: int = 1
+    memory: Memory | None = None
     network: Network | None = None
     schedule: Schedule | None = None
     program: Program | None = None
@@ -41,11 +44,17 @@ def _bounds(work: Compilation) -> None:
 
 
 def _schedule(work: Compilation) -> None:
-    work.schedule = schedule(work.network, work.config, work.rate)
+    memory = work.memory or Memory(width=VECTOR * work.rate)
+
+    def judge(plan: Schedule, batch: int) -> float:
+        program = emit(work.graph, work.network, plan, work.config, batch)
+        return predict(program, memory).cycles
+
+    work.schedule = schedule(work.network, work.config, work.rate, work.batch, judge)
 
 
 def _emit(work: Compilation) -> None:
-    work.program = emit(work.graph, work.network, work.schedule, work.config)
+    work.program = emit(work.graph, work.network, work.schedule, work.config, work.batch)
 
 
 PASSES: tuple[tuple[str, Callable[[Compilation], None]], ...] = (
@@ -54,12 +63,15 @@ PASSES: tuple[tuple[str, Callable[[Compilation], None]], ...] = (
 
 
 def compile_graph(graph: Graph, config: Config, rate: float = 1.0,
-                  after: Callable[[str, Compilation], Any] | None = None) -> Program:
-    """Compile for one core. `rate`: vectors a cycle that external memory gives.
+                  after: Callable[[str, Compilation], Any] | None = None, *,
+                  batch: int = 1, memory: Memory | None = None) -> Program:
+    """Compile for one core. `rate`: vectors a cycle that external memory gives; `batch`: images
+    that one run of the program processes in a row; `memory`: what the cycle model knows of the
+    memory, by default no more than its rate.
 
     `after(name, compilation)` is called after each pass. Raises UserError, naming the model.
     """
-    work = Compilation(graph, config, rate)
+    work = Compilation(graph, config, rate, batch, memory)
     for name, run in PASSES:
         try:
             run(work)

@@ -15,7 +15,7 @@ from .estimate import divide, is_single, pass_cycles
 from .graph import Graph
 from .hazards import Waits
 from .layers import Branch, FeatureMap, Layer, Network, ceil_div, image_row_vectors
-from .memory import ALIGNMENT, external_addresses
+from .memory import ALIGNMENT, consecutive_addresses, external_addresses
 from .program import InputPlacement, LayerInfo, OutputPlacement, Program, TensorInfo
 from .schedule import ComputeStep, GatherStep, LoadStep, Schedule
 from .trace import compute_trace
@@ -23,19 +23,22 @@ from .weights import layer_stream
 
 __all__ = ["emit"]
 
-MAX_EVENTS = (1 << 16) - 1
 MAX_IMAGE_WIDTH = 255 * VECTOR // 4
 """Columns of the longest image row that `hw.isa.Gather` can describe."""
 
 
-def emit(graph: Graph, network: Network, schedule: Schedule, config: Config) -> Program:
-    """The program. Raises UserError if a stream or count exceeds what an instruction can say."""
-    return _Emitter(graph, network, schedule, config).run()
+def emit(graph: Graph, network: Network, schedule: Schedule, config: Config,
+         batch: int = 1) -> Program:
+    """The program of a schedule of `batch` images. Raises UserError if the memory or an image
+    exceeds what an instruction can say."""
+    return _Emitter(graph, network, schedule, config, batch).run()
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, network: Network, schedule: Schedule, config: Config):
+    def __init__(self, graph: Graph, network: Network, schedule: Schedule, config: Config,
+                 batch: int):
         self.graph, self.network, self.schedule, self.config = graph, network, schedule, config
+        self.batch = batch
         self.streams = [layer_stream(layer, config) for layer in network.layers]
         computes = sum(isinstance(step, ComputeStep) for step in schedule.steps)
         self.code_vectors = (len(schedule.steps) + computes + 1) * 8
@@ -44,10 +47,14 @@ class _Emitter:
         self.stream_address = [self.constants_address + sum(lengths[:i])
                                for i in range(len(lengths))]
         base = _aligned(self.constants_address + sum(lengths))
-        self.addresses, self.memory_vectors = external_addresses(self._lifetimes(), base)
+        self.addresses, end = external_addresses(self._lifetimes(), base)
+        # Each image has its own place for what the host writes and reads; all share the rest.
+        self.images, self.image_vectors = consecutive_addresses(self._host_maps(), end)
+        self.memory_vectors = end + batch * self.image_vectors
 
     def run(self) -> Program:
         config, code, trace = self.config, [], []
+        self._check_memory()
         band_begins = True
         for step in self.schedule.steps:
             if band_begins:
@@ -61,14 +68,9 @@ class _Emitter:
                     code.append(self._gather(step))
                 case ComputeStep():
                     code.append(self._compute(step))
-                    trace += compute_trace(step, self.graph)
+                    if step.image == 0:
+                        trace += compute_trace(step, self.graph)
         code.append(assemble(Opcode.END))
-        if len(trace) > MAX_EVENTS:
-            raise UserError(f"the schedule has {len(trace)} passes; at most {MAX_EVENTS} are "
-                            "supported")
-        if self.memory_vectors > 1 << EXTERNAL_ADDRESS:
-            raise UserError(f"the program needs {self.memory_vectors * VECTOR} bytes of memory; "
-                            f"{VECTOR << EXTERNAL_ADDRESS} are supported")
         return Program(
             config=config, code=b"".join(code),
             constants=np.concatenate(self.streams).tobytes(),
@@ -76,28 +78,47 @@ class _Emitter:
             memory_vectors=self.memory_vectors, input=self._input(), outputs=self._outputs(),
             tensors=self._tensors(trace), layers=[self._info(each) for each in
                                                   self.network.layers],
-            trace=trace, estimate=self.schedule.cycles, source=self.graph.source)
+            trace=trace, estimate=self.schedule.cycles, source=self.graph.source,
+            batch=self.batch, image_vectors=self.image_vectors)
 
     # -- memory
 
+    def _host_maps(self) -> list[FeatureMap]:
+        maps = {self.network.input.name: self.network.input}
+        maps |= {output.place.map.name: output.place.map for output in self.network.outputs}
+        return list(maps.values())
+
     def _lifetimes(self) -> list[tuple[FeatureMap, int, int]]:
-        layers = self.network.layers
-        forever = len(layers)
-        last: dict[str, int] = {self.network.input.name: forever}
-        for layer in layers:
-            last[layer.source.map.name] = max(layer.index, last.get(layer.source.map.name, 0))
+        """Layers over which the maps between layers live in external memory."""
+        last: dict[str, int] = {}
+        for layer in self.network.layers:
+            last[layer.source.map.name] = layer.index
             if layer.addition:
-                name = layer.addition.operand.map.name
-                last[name] = max(layer.index, last.get(name, 0))
-        for output in self.network.outputs:
-            last[output.place.map.name] = forever
-        first: dict[str, tuple[FeatureMap, int]] = {
-            self.network.input.name: (self.network.input, -1)}
-        for layer in layers:
-            if layer.output.map.name not in self.schedule.resident:
+                last[layer.addition.operand.map.name] = layer.index
+        elsewhere = {each.name for each in self._host_maps()} | self.schedule.resident.keys()
+        first: dict[str, tuple[FeatureMap, int]] = {}
+        for layer in self.network.layers:
+            if layer.output.map.name not in elsewhere:
                 first.setdefault(layer.output.map.name, (layer.output.map, layer.index))
         return [(region, start, max(start, last.get(name, start)))
                 for name, (region, start) in first.items()]
+
+    def _check_memory(self) -> None:
+        limit = 1 << EXTERNAL_ADDRESS
+        if self.memory_vectors <= limit:
+            return
+        each = self.image_vectors + self.code_vectors / self.batch
+        largest = int(self.batch - (self.memory_vectors + ALIGNMENT - limit) / each)
+        what = f"the program needs {self.memory_vectors * VECTOR} bytes of memory; " \
+               f"{limit * VECTOR} are supported"
+        raise UserError(f"a batch of {self.batch} images: {what}, which hold a batch of {largest}"
+                        if self.batch > 1 and largest > 0 else what)
+
+    def _external(self, name: str, image: int) -> int:
+        """The address of a map of an image."""
+        if name in self.images:
+            return self.images[name] + image * self.image_vectors
+        return self.addresses[name]
 
     # -- instructions
 
@@ -114,7 +135,7 @@ class _Emitter:
         place, width = step.layer.source, step.layer.source.map.shape[2]
         first, end = step.rows
         return assemble(Opcode.LOAD, self._header(step.layer, step.waits), {
-            "address": self.addresses[place.map.name]
+            "address": self._external(place.map.name, step.image)
             + place.plane * place.map.plane_vectors + first * width,
             "stride": place.map.plane_vectors,
             "target": step.target,
@@ -131,7 +152,7 @@ class _Emitter:
                             f"this configuration takes {limit}")
         first, end = step.rows
         return assemble(Opcode.GATHER, self._header(layer, step.waits), {
-            "address": self.addresses[layer.source.map.name],
+            "address": self._external(layer.source.map.name, step.image),
             "row_vectors": image_row_vectors(width), "width": width, "height": height,
             "out_width": layer.conv_shape[2], "row": first, "rows": end - first,
             "kernel": window.kernel, "stride": window.stride,
@@ -166,7 +187,7 @@ class _Emitter:
     def _main(self, step: ComputeStep, origin: int, plane: int) -> dict[str, Any]:
         layer, (first, end) = step.layer, step.band.rows
         width, out_width = layer.in_shape[2], layer.conv_shape[2]
-        single = is_single(layer, False, self.config)
+        single = is_single(layer, step.band.rows, self.config)
         pixels = (end - first) * out_width
         row = first * layer.stride - layer.pad_top
         return {
@@ -179,7 +200,7 @@ class _Emitter:
             "finish": self._finish(layer),
             "pool": self._pool(layer, first, end),
             "target": self._target(step),
-            "residual": self._residual(layer, first)}
+            "residual": self._residual(step)}
 
     def _finish(self, layer: Layer) -> dict[str, Any]:
         finish: dict[str, Any] = {}
@@ -218,7 +239,8 @@ class _Emitter:
 
     def _target(self, step: ComputeStep) -> dict[str, int]:
         layer, output = step.layer, step.layer.output
-        base = step.target if step.target is not None else self.addresses[output.map.name]
+        base = step.target if step.target is not None \
+            else self._external(output.map.name, step.image)
         row = 0 if layer.average else \
             layer.output_rows(*step.band.rows)[0] * output.map.shape[2]
         target = {"to_act": int(step.target is not None), "plane": output.map.plane_vectors}
@@ -228,16 +250,18 @@ class _Emitter:
                 target[name] = base + plane * output.map.plane_vectors + row
         return target
 
-    def _residual(self, layer: Layer, first: int) -> dict[str, int]:
+    def _residual(self, step: ComputeStep) -> dict[str, int]:
+        layer = step.layer
         if not layer.addition:
             return {}
         place = layer.addition.operand
+        base = self._external(place.map.name, step.image) \
+            + step.band.rows[0] * place.map.shape[2]
         residual = {"plane": place.map.plane_vectors}
         for branch, name in ((layer.a, "address_a"), (layer.b, "address_b")):
             if branch:
                 plane = place.plane + branch.channel // VECTOR
-                residual[name] = (self.addresses[place.map.name]
-                                  + plane * place.map.plane_vectors + first * place.map.shape[2])
+                residual[name] = base + plane * place.map.plane_vectors
         return residual
 
     # -- tables
@@ -246,7 +270,7 @@ class _Emitter:
         region = self.network.input
         return InputPlacement(
             self.network.input_tensor, self.graph.input_node.float_name,
-            self.addresses[region.name], region.vectors, "image" if region.image else "planes",
+            self.images[region.name], region.vectors, "image" if region.image else "planes",
             image_row_vectors(region.shape[2]) if region.image else 0)
 
     def _outputs(self) -> list[OutputPlacement]:
@@ -256,7 +280,7 @@ class _Emitter:
             planes = ceil_div(self._channels(output), VECTOR)
             outputs.append(OutputPlacement(
                 output.tensor,
-                self.addresses[region.name] + output.place.plane * region.plane_vectors,
+                self.images[region.name] + output.place.plane * region.plane_vectors,
                 planes * region.plane_vectors, "sums" if region.sums else "planes",
                 output.summed))
         return outputs
@@ -280,11 +304,11 @@ class _Emitter:
     def _info(self, layer: Layer) -> LayerInfo:
         cycles = bands = strips = 0
         for step in self.schedule.steps:
-            if not isinstance(step, ComputeStep) or step.layer is not layer:
+            if not isinstance(step, ComputeStep) or step.layer is not layer or step.image:
                 continue
             bands += 1
             passes = [(layer.main, (step.band.rows[1] - step.band.rows[0]) * layer.conv_shape[2],
-                       is_single(layer, False, self.config))]
+                       is_single(layer, step.band.rows, self.config))]
             if layer.squeeze:
                 first, end = step.band.squeeze
                 passes.append(([layer.squeeze], (end - first) * layer.in_shape[2], False))

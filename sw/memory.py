@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .layers import FeatureMap, ceil_div
 
-__all__ = ["Region", "external_addresses", "place"]
+__all__ = ["Region", "consecutive_addresses", "external_addresses", "place"]
 
 ALIGNMENT = 256
 """External maps start at whole 4 KiB, so that bursts are not cut."""
@@ -41,7 +41,10 @@ def external_addresses(lifetimes: list[tuple[FeatureMap, int, int]],
                        base: int) -> tuple[dict[str, int], int]:
     """Addresses of maps that live over layers [first, last], and the end of the memory.
 
-    A region is free for the next map once the last layer that reads it is over.
+    A region is free for the next map once the last layer that reads it is over. That holds over
+    images too, where layer 0 follows the last one: a pass writes after all earlier passes have got
+    what they read, and so after the loads that they waited for; and loads never run ahead of the
+    passes that write what they read.
     """
     taken: list[tuple[Region, int]] = []
     addresses = {}
@@ -58,3 +61,12 @@ def external_addresses(lifetimes: list[tuple[FeatureMap, int, int]],
         addresses[feature_map.name] = start
         end = max(end, start + size)
     return addresses, end
+
+
+def consecutive_addresses(maps: Iterable[FeatureMap], base: int) -> tuple[dict[str, int], int]:
+    """Addresses of maps one behind the other, and the vectors that all take together."""
+    addresses, end = {}, base
+    for feature_map in maps:
+        addresses[feature_map.name] = end
+        end += ceil_div(feature_map.vectors, ALIGNMENT) * ALIGNMENT
+    return addresses, end - base

@@ -20,7 +20,7 @@ from .graph import Quant
 
 __all__ = ["FORMAT", "InputPlacement", "LayerInfo", "OutputPlacement", "Program", "TensorInfo"]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, CODE, CONSTANTS = "manifest.json", "program.bin", "weights.bin"
 
 
@@ -80,9 +80,13 @@ class LayerInfo:
 class Program:
     """Everything about a compiled network; addresses count vectors from the window's start.
 
-    `trace` has an entry for each pass in order: {"layer", "squeeze", "rows": [first, end],
-    "stages": [{"stage": CONV, RESCALE, ADD or AVERAGE, "branch": 0 or 1, "tensor", "channel",
-    "channels", "rows"}], "outputs": [{"branch", "tensor", "channel", "channels", "rows"}]}.
+    A run processes `batch` images. `input` and `outputs` are those of the first image; those of
+    image i stand `i * image_vectors` further, see `address`.
+
+    `trace` has an entry for each pass of an image in order, the same for all images:
+    {"layer", "squeeze", "rows": [first, end], "stages": [{"stage": CONV, RESCALE, ADD or AVERAGE,
+    "branch": 0 or 1, "tensor", "channel", "channels", "rows"}],
+    "outputs": [{"branch", "tensor", "channel", "channels", "rows"}]}.
     A stage or output gives `channels` channels from `channel` on of the rows of a tensor, group by
     group; with "sums" true the int32 sums over them. `outputs` is after pooling, and empty where
     the tensor has no name of its own.
@@ -99,8 +103,10 @@ class Program:
     tensors: dict[str, TensorInfo]
     layers: list[LayerInfo]
     trace: list[dict[str, Any]]
+    batch: int = 1
+    image_vectors: int = 0
     estimate: int = 0
-    """Estimated cycles of a run."""
+    """Estimated cycles of a run, of all its images."""
     source: str = ""
     clock_hz: float = 0.0
     extra: dict[str, Any] = field(default_factory=dict)
@@ -115,12 +121,18 @@ class Program:
         """Number of the configuration that the program was made for."""
         return self.config.digest
 
+    def address(self, placement: InputPlacement | OutputPlacement, image: int = 0) -> int:
+        """Where an input or output of an image of the batch is."""
+        return placement.address + image * self.image_vectors
+
     @property
     def macs(self) -> int:
+        """Of one image."""
         return sum(layer.macs for layer in self.layers)
 
     @property
     def ideal_cycles(self) -> int:
+        """Of one image."""
         return sum(layer.cycles for layer in self.layers)
 
     def memory_image(self) -> np.ndarray:
@@ -238,8 +250,8 @@ class Program:
         return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
-_PLAIN = ("code_address", "constants_address", "memory_vectors", "trace", "estimate", "source",
-          "clock_hz", "extra")
+_PLAIN = ("code_address", "constants_address", "memory_vectors", "trace", "batch",
+          "image_vectors", "estimate", "source", "clock_hz", "extra")
 
 
 def _stored(values: np.ndarray, info: TensorInfo) -> np.ndarray:

@@ -3,16 +3,22 @@
 Steps stand in the order of a plain sequential execution: the loads of a band, then its compute
 instruction. `Hazards` adds the waits that let the engines overlap them. Which bands, and which maps
 stay on chip, is found by a beam search over the layers with the timeline of `estimate`.
+
+The images of a batch follow one another with the same bands; only places and waits differ. Loads of
+an image that find room beside the last layers of the one before run while those are at work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 from hw.config import Config
+from hw.isa import COUNT
 
 from .bands import Band, Banding, bandings
+from .choices import Choice, Weighed
 from .errors import UserError
 from .estimate import Timeline, divide, is_single, pass_cycles, pass_results
 from .hazards import Hazards, Runs, Waits, runs
@@ -23,7 +29,15 @@ __all__ = ["ComputeStep", "GatherStep", "LoadStep", "Schedule", "schedule"]
 
 BEAM = 6
 """Partial schedules that are followed at a time."""
+MARGIN = 250
+"""Cycles that a fetch should be earlier than it must."""
 MAX_RUN = (1 << 16) - 1
+MAX_EVENTS = (1 << COUNT) - 1
+"""Events of a kind that the counters of the dispatcher tell apart."""
+MAX_INSTRUCTIONS = 1 << 16
+"""Instructions that the core's error register tells apart."""
+PREVIEW = 3
+"""Images after which each one takes as long as the one before."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +49,7 @@ class LoadStep:
     target: int
     stride: int
     waits: Waits
+    image: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,7 @@ class GatherStep:
     target: int
     stride: int
     waits: Waits
+    image: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,38 +81,83 @@ class ComputeStep:
     squeeze_stride: int
     target: int | None
     waits: Waits
+    image: int = 0
 
 
 @dataclass
 class Schedule:
-    """`resident`: maps that stay on chip, with their address."""
+    """`steps` of all images of the batch, in order; `resident`: maps that stay on chip, with their
+    address for the first image; `cycles`: when all images are done; `choices`: what was weighed."""
 
     steps: list[LoadStep | GatherStep | ComputeStep]
     resident: dict[str, int]
     cycles: int
+    choices: list[Choice] = field(default_factory=list)
 
 
-def schedule(network: Network, config: Config, rate: float = 1.0) -> Schedule:
-    """`rate`: vectors a cycle from external memory. Raises UserError for a layer that does not fit.
+Judge = Callable[[Schedule, int], float]
+"""The cycles that a schedule of so many images takes."""
+
+
+def schedule(network: Network, config: Config, rate: float = 1.0, batch: int = 1,
+             judge: Judge | None = None) -> Schedule:
+    """Steps for `batch` images. `rate`: vectors a cycle from external memory. The timeline finds
+    the best few schedules; `judge`, if given, has the last word on them.
+
+    Raises UserError for a layer that does not fit, or more images than a program can count.
     """
     last_use = {}
     for layer in network.layers:
         last_use[layer.source.map.name] = layer.index
     stays = _may_stay(network)
+    weighed = Weighed()
     beam = [_State(config, rate)]
     for layer in network.layers:
         following = []
         for state in beam:
             for keep in (False, True) if layer.output.map.name in stays else (False,):
-                for banding in bandings(layer, state.fits(layer, keep)):
+                for banding in bandings(layer, state.fits(layer, keep, weighed)):
                     advanced = state.copy()
-                    if advanced.run(layer, banding, keep, last_use):
+                    found = advanced.run(layer, banding, keep, last_use)
+                    if found:
                         following.append(advanced)
+                    weighed.tried(layer, banding, keep, advanced.timeline.end if found else None)
         if not following:
             raise _too_large(layer, config)
         beam = _best(following)
-    best = min(beam, key=lambda state: state.timeline.end)
-    return Schedule(best.steps, best.placed, best.timeline.end)
+    _check_batch(beam, batch)
+    cycles = [_batch_end(state, last_use, batch) for state in beam]
+    if judge:
+        few = min(batch, PREVIEW)
+        cycles = [round(judge(state.schedule(few, last_use), few) * end / _batch_end(
+            state, last_use, few)) for end, state in zip(cycles, beam, strict=True)]
+    best = beam[cycles.index(min(cycles))]
+    choices = weighed.choices(best.choices, [
+        (each, state.choices) for each, state in zip(cycles, beam, strict=True)])
+    return dataclasses.replace(best.schedule(batch, last_use), cycles=min(cycles), choices=choices)
+
+
+def _batch_end(state: _State, last_use: dict[str, int], batch: int) -> int:
+    """When the last of `batch` images is done, from the first few."""
+    ends = [state.timeline.end]
+    ahead = state.copy()
+    for _ in range(1, min(batch, PREVIEW)):
+        ahead.more_images(1, last_use)
+        ends.append(ahead.timeline.end)
+    return ends[-1] + (batch - len(ends)) * (ends[-1] - ends[-2]) if batch > 1 else ends[0]
+
+
+def _check_batch(beam: list[_State], batch: int) -> None:
+    """Drop the schedules of which a program cannot hold `batch`. Raises UserError if none is left.
+    """
+    if batch < 1:
+        raise UserError(f"a batch of {batch} images; 1 or more are supported")
+    limits = {id(state): state.largest_batch() for state in beam}
+    largest, what = max(limits.values())
+    if batch > largest:
+        raise UserError(f"a batch of {batch} images: {what}; a batch of at most {largest} is "
+                        "supported" if largest else what)
+    beam[:] = [state for state in beam if limits[id(state)][0] >= batch]
 
 
 def _best(states: list[_State]) -> list[_State]:
@@ -143,6 +204,10 @@ class _State:
         self.resident: dict[str, Region] = {}
         self.placed: dict[str, int] = {}
         self.edges: list[int] = []
+        self.image = 0
+        self.choices: list[tuple[Layer, Banding, bool]] = []
+        self.regions: list[Region] = []
+        self.given: Iterator[Region] | None = None
 
     def copy(self) -> _State:
         other = object.__new__(_State)
@@ -150,14 +215,52 @@ class _State:
         other.hazards, other.timeline = self.hazards.copy(), self.timeline.copy()
         other.steps, other.edges = self.steps.copy(), self.edges.copy()
         other.resident, other.placed = self.resident.copy(), self.placed.copy()
+        other.image, other.given = self.image, self.given
+        other.choices, other.regions = self.choices.copy(), self.regions.copy()
         return other
+
+    def largest_batch(self) -> tuple[int, str]:
+        """How many images like the first a program can hold, and why not more."""
+        counts = {"loads": (self.hazards.loads, MAX_EVENTS),
+                  "gathers": (self.hazards.gathers, MAX_EVENTS),
+                  "passes": (self.hazards.passes, MAX_EVENTS),
+                  # WEIGHTS before every compute instruction, and END.
+                  "instructions": (len(self.steps) + sum(isinstance(step, ComputeStep)
+                                                         for step in self.steps),
+                                   MAX_INSTRUCTIONS - 1)}
+        return min((limit // count, f"an image takes {count} {name} and a program holds {limit}")
+                   for name, (count, limit) in counts.items() if count)
+
+    def more_images(self, count: int, last_use: dict[str, int]) -> None:
+        """Append images with the bands of the first. The second is placed anew, around what the
+        first leaves behind, and those that follow like it."""
+        for _ in range(count):
+            anew = self.copy() if self.image == 0 else None
+            if anew and anew._next_image(last_use, None):
+                self.__dict__.update(anew.__dict__)
+            else:
+                self._next_image(last_use, self.regions)
+
+    def schedule(self, batch: int, last_use: dict[str, int]) -> Schedule:
+        """With as many images as asked for."""
+        state = self.copy()
+        state.more_images(batch - 1, last_use)
+        return Schedule(state.steps, state.placed, state.timeline.end)
+
+    def _next_image(self, last_use: dict[str, int], regions: Iterable[Region] | None) -> bool:
+        """`regions`: places to take, one after the other. False if one finds no place."""
+        self.image += 1
+        choices, self.choices, self.regions = self.choices, [], []
+        self.given = iter(regions) if regions else None
+        return all(self.run(*choice, last_use) for choice in choices)
 
     @property
     def occupied(self) -> int:
         """Vectors of resident maps."""
         return sum(region.size for region in self.resident.values())
 
-    def fits(self, layer: Layer, keep: bool) -> Callable[[Banding, int], bool]:
+    def fits(self, layer: Layer, keep: bool,
+             weighed: Weighed) -> Callable[[Banding, int], bool]:
         """A quick test of sizes, before any placement; see `bandings`."""
         resident = self.resident.get(layer.source.map.name)
         width = layer.in_shape[2]
@@ -172,12 +275,16 @@ class _State:
                 # The result may take the place of the input.
                 freed = source or resident.size
                 target = max(0, target - freed)
-            return self.occupied + squeeze + source + target <= self.config.act_vectors
+            needs = self.occupied + squeeze + source + target
+            if needs > self.config.act_vectors and copies == 1:
+                weighed.refused(layer, banding, keep, needs)
+            return needs <= self.config.act_vectors
 
         return test
 
     def run(self, layer: Layer, banding: Banding, keep: bool, last_use: dict[str, int]) -> bool:
         """Append the layer's steps. False if some region finds no place."""
+        self.choices.append((layer, banding, keep))
         width = layer.in_shape[2]
         source = self.resident.get(layer.source.map.name)
         dies = last_use[layer.source.map.name] == layer.index
@@ -196,7 +303,8 @@ class _State:
                 origin, stride = self._resident_source(layer, source)
             else:
                 count = (band.source[1] - band.source[0]) * width
-                region = self._allocate(count * _source_planes(layer), live)
+                region = self._allocate(count * _source_planes(layer), live,
+                                        self._latest_fetch(layer, band))
                 if region is None:
                     return False
                 live.append(region)
@@ -217,22 +325,26 @@ class _State:
             self.resident.pop(layer.source.map.name, None)
         if target:
             self.resident[layer.output.map.name] = target
-            self.placed[layer.output.map.name] = target.start
+            self.placed.setdefault(layer.output.map.name, target.start)
         return True
 
-    def _allocate(self, size: int, live: list[Region], lowest: bool = False,
+    def _allocate(self, size: int, live: list[Region], unhurried: int = 0, lowest: bool = False,
                   highest: bool = False) -> Region | None:
-        """A free region: at an end, or where the timeline says that it is free first."""
-        def ready(start: int) -> int:
+        """A free region: at an end of the memory; else one that the timeline says is free by
+        `unhurried`, or first, as near to an end as can be."""
+        memory = self.config.act_vectors
+
+        def cost(start: int) -> tuple[int, int]:
             if lowest or highest:
-                return 0
-            return self.timeline.reached(Waits(
+                return (0, start if lowest else -start)
+            ready = self.timeline.reached(Waits(
                 reads=int(self.hazards.read[start:start + size].max()),
                 writes=int(self.hazards.written[start:start + size].max())))
+            return (max(ready, unhurried), min(start, memory - size - start))
 
-        region = place(size, live, self.edges, self.config.act_vectors,
-                       lambda start: (ready(start), start if lowest else -start))
+        region = next(self.given) if self.given else place(size, live, self.edges, memory, cost)
         if region:
+            self.regions.append(region)
             self.edges = [*self.edges[-8:], region.start, region.end]
         return region
 
@@ -246,17 +358,25 @@ class _State:
             return 0
         return region.start - (0 if banding.kept else band.squeeze[0] * width)
 
+    def _latest_fetch(self, layer: Layer, band: Band) -> int:
+        """When a fetch of the band's source must begin that no one waits for, or can begin."""
+        timeline = self.timeline
+        if layer.gather:
+            free, cycles = timeline.gather_done[-1], timeline.gather_cycles(*_gathered(layer, band))
+        else:
+            vectors = (band.source[1] - band.source[0]) * layer.in_shape[2] * _source_planes(layer)
+            free, cycles = timeline.load_done[-1], timeline.load_cycles(vectors)
+        return max(free, timeline.dispatched, timeline.read_done[-1] - cycles - MARGIN)
+
     def _fetch(self, layer: Layer, band: Band, target: int, stride: int) -> None:
         """LOADs or a GATHER of a band's source rows."""
         width = layer.in_shape[2]
         first, end = band.source
         if layer.gather:
-            window, shape = layer.gather, layer.source.map.shape
-            waits = self.hazards.gather(runs(target, (end - first) * width, window.vectors, stride))
-            image_rows = (end - first) * window.stride
-            self.timeline.gather(waits, image_rows * layer.source.map.vectors // shape[1],
-                                 (end - first) * width, window.kernel)
-            self.steps.append(GatherStep(layer, (first, end), target, stride, waits))
+            waits = self.hazards.gather(
+                runs(target, (end - first) * width, layer.gather.vectors, stride))
+            self.timeline.gather(waits, *_gathered(layer, band))
+            self.steps.append(GatherStep(layer, (first, end), target, stride, waits, self.image))
             return
         source = layer.source.map
         for start, stop in _pieces(self.hazards, source, first, end, width):
@@ -264,7 +384,7 @@ class _State:
             where = runs(at, (stop - start) * width, _source_planes(layer), stride)
             waits = self.hazards.load(source.name, start, stop, where)
             self.timeline.load(waits, (stop - start) * width * _source_planes(layer))
-            self.steps.append(LoadStep(layer, (start, stop), at, stride, waits))
+            self.steps.append(LoadStep(layer, (start, stop), at, stride, waits, self.image))
 
     def _compute(self, layer: Layer, band: Band, source: int, stride: int, squeeze: int,
                  squeeze_stride: int, target: Region | None) -> None:
@@ -297,7 +417,7 @@ class _State:
         joined = Hazards.join(waits)
         self._advance(layer, band, joined, target is None)
         self.steps.append(ComputeStep(layer, band, source, stride, squeeze, squeeze_stride,
-                                      target.start if target else None, joined))
+                                      target.start if target else None, joined, self.image))
 
     def _advance(self, layer: Layer, band: Band, waits: Waits, external: bool) -> None:
         """The compute instruction on the timeline."""
@@ -308,19 +428,35 @@ class _State:
         passes = []
         if layer.squeeze:
             pixels = (band.squeeze[1] - band.squeeze[0]) * layer.in_shape[2]
-            passes.append(([layer.squeeze], pixels, False))
-        passes.append((layer.main, (band.rows[1] - band.rows[0]) * layer.conv_shape[2], external))
-        for index, (branches, pixels, leaves) in enumerate(passes):
-            strips = divide(pixels, is_single(layer, branches[0] is layer.squeeze, config), config)
+            passes.append(([layer.squeeze], pixels, 0))
+        passes.append((layer.main, (band.rows[1] - band.rows[0]) * layer.conv_shape[2],
+                       _stored(layer, band) if external else 0))
+        for index, (branches, pixels, stored) in enumerate(passes):
+            single = branches[0] is not layer.squeeze and is_single(layer, band.rows, config)
+            strips = divide(pixels, single, config)
             _, cycles = pass_cycles(branches, strips, config)
             results = pass_results(layer, branches, config)
             per_group = results // sum(branch.groups for branch in branches)
             timeline.compute(start, cycles, results, pixels,
-                             strips.longest * config.pixels * per_group, leaves, index > 0)
+                             strips.longest * config.pixels * per_group, stored, index > 0)
 
 
 def _source_planes(layer: Layer) -> int:
     return (layer.squeeze or layer).planes
+
+
+def _stored(layer: Layer, band: Band) -> int:
+    """Vectors of the output map that a band makes."""
+    first, end = layer.output_rows(*band.rows)
+    row = layer.output.map.plane_vectors // layer.output.map.shape[1]
+    return (end - first) * row * sum(branch.groups for branch in layer.main)
+
+
+def _gathered(layer: Layer, band: Band) -> tuple[int, int, int]:
+    """Image vectors, windows and kernel of a band's GATHER."""
+    rows, source = band.source[1] - band.source[0], layer.source.map
+    return (rows * layer.gather.stride * source.vectors // source.shape[1],
+            rows * layer.in_shape[2], layer.gather.kernel)
 
 
 def _pieces(hazards: Hazards, source: FeatureMap, first: int, end: int,

@@ -7,7 +7,7 @@ gives the same result. See `order` for the rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = ["Machine", "MachineError", "Observation", "Result", "run_program"]
 class Observation:
     """Bytes of one pass: `stage` is CONV, RESCALE, ADD, AVERAGE, or STORE for the output stream.
 
+    `index` counts passes from the start, over all images of a batch.
     `data` is uint8 [groups, vectors, 16] of branch 0 (A) or 1 (B).
     """
 
@@ -41,35 +42,56 @@ Observer = Callable[[Observation], None]
 
 @dataclass
 class Result:
-    """`outputs` by tensor name; `memory` uint8 [vectors, 16] after the run."""
+    """`images` has the outputs of each by tensor name; `memory` uint8 [vectors, 16] after the run.
+    """
 
-    outputs: dict[str, np.ndarray]
+    images: list[dict[str, np.ndarray]]
     memory: np.ndarray
     passes: int
 
+    @property
+    def outputs(self) -> dict[str, np.ndarray]:
+        """Of the first image."""
+        return self.images[0]
 
-def run_program(program: Program, values: np.ndarray, observe: Observer | None = None) -> Result:
-    """Run a program on integers (C, H, W) of its input tensor. Raises MachineError."""
+
+def run_program(program: Program, images: np.ndarray | Sequence[np.ndarray],
+                observe: Observer | None = None) -> Result:
+    """Run a program on integers (C, H, W) of its input tensor, one array or as many as its batch.
+
+    Raises MachineError.
+    """
+    images = [images] if isinstance(images, np.ndarray) else list(images)
+    if len(images) != program.batch:
+        raise ValueError(f"{len(images)} images for a batch of {program.batch}")
     memory = program.memory_image()
     valid = np.zeros(len(memory), bool)
-    parts = ((program.code_address, len(program.code) // VECTOR),
-             (program.constants_address, len(program.constants) // VECTOR),
-             (program.input.address, program.input.vectors))
-    for address, count in parts:
-        valid[address:address + count] = True
-    start, count = parts[2]
-    memory[start:start + count] = program.pack_input(values)
+    constant = np.zeros(len(memory), bool)
+    for address, data in ((program.code_address, program.code),
+                          (program.constants_address, program.constants)):
+        constant[address:address + len(data) // VECTOR] = True
+    valid |= constant
+    for number, values in enumerate(images):
+        start = program.address(program.input, number)
+        memory[start:start + program.input.vectors] = program.pack_input(values)
+        valid[start:start + program.input.vectors] = True
     machine = Machine(program.config, memory, valid, observe)
-    for address, count in parts[:2]:
-        machine.external.frozen[address:address + count] = True
+    machine.external.frozen |= constant
     machine.run(program.code)
-    outputs = {output.tensor: program.unpack_output(
-        output, memory[output.address:output.address + output.vectors])
-        for output in program.outputs}
+    return Result([_read_back(program, memory, valid, number) for number in range(len(images))],
+                  memory, machine.order.count("writes"))
+
+
+def _read_back(program: Program, memory: np.ndarray, valid: np.ndarray,
+               number: int) -> dict[str, np.ndarray]:
+    outputs = {}
     for output in program.outputs:
-        if not valid[output.address:output.address + output.vectors].all():
+        start = program.address(output, number)
+        if not valid[start:start + output.vectors].all():
             raise MachineError(f"output {output.tensor} was not written completely")
-    return Result(outputs, memory, machine.order.count("writes"))
+        outputs[output.tensor] = program.unpack_output(
+            output, memory[start:start + output.vectors])
+    return outputs
 
 
 @dataclass

@@ -24,18 +24,20 @@ def stored(values, info):
     return values.view(np.uint8) ^ 0x80 if info.signed else values
 
 
-def check(graph, config, seed=0, rate=1.0):
-    """Compile and run; every stage, stored vector and output must equal the golden graph."""
-    program = compile_graph(graph, config, rate)
+def check(graph, config, seed=0, rate=1.0, batch=1):
+    """Compile and run; every stage, stored vector and output of all images, which differ, must
+    equal the golden graph."""
+    program = compile_graph(graph, config, rate, batch=batch)
     quant = program.tensors[program.input.tensor].quant
     shape = program.tensors[program.input.tensor].shape
-    image = np.random.default_rng(seed).integers(
-        quant.qmin, quant.qmax + 1, shape).astype(quant.dtype)
-    values = golden.run(graph, image)
+    images = np.random.default_rng(seed).integers(
+        quant.qmin, quant.qmax + 1, (batch, *shape)).astype(quant.dtype)
+    references = [golden.run(graph, image) for image in images]
     seen = []
 
     def observe(seen_now: Observation):
-        entry = program.trace[seen_now.index]
+        number, index = divmod(seen_now.index, len(program.trace))
+        values, entry = references[number], program.trace[index]
         parts = entry["outputs"] if seen_now.stage == "STORE" else [
             each for each in entry["stages"] if each["stage"] == seen_now.stage]
         part, = [each for each in parts if each["branch"] == seen_now.branch]
@@ -53,11 +55,13 @@ def check(graph, config, seed=0, rate=1.0):
         np.testing.assert_array_equal(data, expected, f"{seen_now.index} {part}")
         seen.append((seen_now.index, seen_now.stage, seen_now.branch))
 
-    result = run_program(program, image, observe)
-    assert result.passes == len(program.trace) == max(each[0] for each in seen) + 1
+    result = run_program(program, list(images), observe)
+    assert result.passes == batch * len(program.trace) == max(each[0] for each in seen) + 1
     assert program.outputs
-    for name, output in result.outputs.items():
-        np.testing.assert_array_equal(output.reshape(-1), values[name].reshape(-1), name)
+    for values, outputs in zip(references, result.images, strict=True):
+        assert len(outputs) == len(program.outputs)
+        for name, output in outputs.items():
+            np.testing.assert_array_equal(output.reshape(-1), values[name].reshape(-1), name)
     return program
 
 
@@ -136,15 +140,42 @@ def test_uneven_pairs(name, signed):
     check(import_proto(builder.model(builder.average(x))), CONFIGS[name])
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("batch", (2, 3))
+@pytest.mark.parametrize("model", (bypass, wide_concat, small_squeezenet))
+def test_batch(name, batch, model):
+    """Images in a row, other ones: nothing of one is lost or read too early by the next."""
+    proto = model(3)
+    check(import_proto(proto if model is not small_squeezenet else proto.model("scores")),
+          CONFIGS[name], batch, batch=batch)
+
+
+def test_images_of_a_batch_share_the_memory_between_layers():
+    """Each has its own input and outputs; the rest grows by instructions only."""
+    graph = import_proto(bypass(3))
+    config = Config(act_vectors=512)
+    one, three = (compile_graph(graph, config, batch=batch) for batch in (1, 3))
+    added = three.memory_vectors - one.memory_vectors
+    code = (len(three.code) - len(one.code)) // 16
+    assert abs(added - code - 2 * three.image_vectors) < 256
+    regions = [(three.address(each, image), each.vectors)
+               for image in range(3) for each in (three.input, *three.outputs)]
+    regions.sort()
+    for (start, size), (following, _) in zip(regions, regions[1:], strict=False):
+        assert start + size <= following
+    assert regions[-1][0] + regions[-1][1] <= three.memory_vectors
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_random_network(seed):
-    """Random shapes, kernels, strides, paddings, pools and configurations."""
+    """Random shapes, kernels, strides, paddings, pools, configurations and batches."""
     rng = np.random.default_rng(seed)
     model = random_network(rng, seed)
     pixels = int(rng.choice([1, 2, 4]))
     config = Config(pixels=pixels, acc_width=25, co_lanes=int(rng.choice([8, 16])),
                     act_vectors=int(rng.choice([2048, 3072])), requantisers=4)
-    check(import_proto(model), config, seed, rate=float(rng.choice([0.125, 1])))
+    check(import_proto(model), config, seed, rate=float(rng.choice([0.125, 1])),
+          batch=1 + seed % 3)
 
 
 def models():
@@ -233,7 +264,7 @@ def test_refuses(opcode, change, message):
 def test_refuses_unwritten_vectors():
     compiled = program()
     with pytest.raises(MachineError, match="nothing has written"):
-        run(edited(compiled, Opcode.GATHER, 0, lambda h, o: o.update(target=o["target"] - 1)),
+        run(edited(compiled, Opcode.GATHER, 0, lambda h, o: o.update(target=o["target"] + 1)),
             compiled)
 
 
@@ -263,6 +294,28 @@ def test_refuses_sum_beyond_accumulator():
     memory[compiled.input.address:compiled.input.address + compiled.input.vectors] = 255
     with pytest.raises(MachineError, match="leaves the accumulator of 20 bits"):
         Machine(narrow, memory).run(compiled.code)
+
+
+def test_refuses_another_number_of_images():
+    compiled = program()
+    shape = compiled.tensors[compiled.input.tensor].shape
+    with pytest.raises(ValueError, match="2 images for a batch of 1"):
+        run_program(compiled, [np.zeros(shape, np.uint8)] * 2)
+
+
+def test_a_race_between_images_is_found():
+    """The second image's gather goes where the first one's maps are: it must wait for them."""
+    builder = small_squeezenet(3)
+    compiled = compile_graph(import_proto(builder.model("scores")), Config(act_vectors=512),
+                             batch=2)
+    number = sum(opcode == Opcode.GATHER for opcode, *_ in disassemble(compiled.code)) // 2
+
+    def change(header, operand):
+        assert operand["first"]
+        header.update(loads=0, reads=0, writes=0)
+
+    with pytest.raises(MachineError, match="race at activation"):
+        run(edited(compiled, Opcode.GATHER, number, change), compiled)
 
 
 def test_refuses_missing_end():

@@ -86,6 +86,31 @@ def test_deterministic(program):
     assert again.trace == program.trace
 
 
+def test_a_batch_is_deterministic_and_has_one_trace(program):
+    graph, config = import_proto(small_squeezenet(2).model("scores")), Config(act_vectors=512)
+    first, second = (compile_graph(graph, config, batch=3) for _ in range(2))
+    assert first == second and first.batch == 3
+    assert len(first.trace) == len(program.trace) and first.macs == program.macs
+    opcodes = [[opcode for opcode, _, _ in disassemble(each.code)] for each in (program, first)]
+    assert len(opcodes[1]) - 1 == 3 * (len(opcodes[1]) // 3)
+    assert opcodes[1].count(Opcode.GATHER) % 3 == 0
+    assert first.estimate < 3 * program.estimate
+
+
+def test_batch_errors():
+    graph = import_proto(small_squeezenet(2).model("scores"), "some.onnx")
+    with pytest.raises(UserError, match="a batch of 0 images; 1 or more are supported"):
+        compile_graph(graph, Config(), batch=0)
+    words = (r"^some\.onnx: a batch of 100000 images: an image takes \d+ instructions and a "
+             r"program holds 65535; a batch of at most ")
+    with pytest.raises(UserError, match=words) as caught:
+        compile_graph(graph, Config(), batch=100_000)
+    largest = int(str(caught.value).split("at most ")[1].split()[0])
+    with pytest.raises(UserError, match=f"at most {largest} "):
+        compile_graph(graph, Config(), batch=largest + 1)
+    assert len(compile_graph(graph, Config(), batch=largest).instructions) <= 1 << 16
+
+
 # Input and output
 
 @pytest.mark.parametrize("signed", (False, True))
@@ -157,7 +182,7 @@ def damaged(folder, name, change):
     ("manifest.json", lambda data: data[:100], "not a manifest"),
     ("manifest.json", lambda data: b"{}", "damaged"),
     ("manifest.json", lambda data: b"[]", "damaged"),
-    ("manifest.json", lambda data: data.replace(b'"format": 1', b'"format": 9'), "format 9"),
+    ("manifest.json", lambda data: data.replace(b'"format": 2', b'"format": 9'), "format 9"),
     ("manifest.json", lambda data: data.replace(b'"pixels": 1', b'"pixels": 2'), "digest"),
 ])
 def test_load_refuses_damage(program, tmp_path, name, change, message):
@@ -189,8 +214,31 @@ def test_command_line(tmp_path, capsys):
         assert layer.name in text
     assert f"{program.macs:,d} MACs" in text and text.splitlines()[-1].split()[-2:] == ["END", "[]"]
     report = json.loads(figures.read_text())
-    assert report["macs"] == program.macs and report["estimated_cycles"] == program.estimate
+    assert report["macs"] == program.macs and report["predicted_cycles"] == program.estimate
+    assert f"{program.estimate:,d} predicted" in text
     assert len(report["layers"]) == 4 and report["board"] == "arty_a7"
+    for layer in report["layers"]:
+        assert layer["predicted_cycles"] > 0 and layer["bound"] in text
+
+
+def test_command_line_memory(tmp_path, capsys):
+    """Slower memory, more cycles; the words are those of sim.run."""
+    model = tmp_path / "small.onnx"
+    onnx.save(small_squeezenet().model("scores"), model)
+    arguments = [str(model), "--board", "arty_a7", "-o", str(tmp_path / "out"), "--json",
+                 str(tmp_path / "figures.json")]
+    cycles = []
+    for more in ([], ["--memory-width", "2"], ["--memory-width", "2", "--memory-latency", "500"]):
+        assert main([*arguments, *more]) == 0
+        cycles.append(json.loads((tmp_path / "figures.json").read_text())["predicted_cycles"])
+    assert cycles[0] < cycles[1] < cycles[2]
+    assert main([*arguments, "--memory", "litedram"]) == 0
+    capsys.readouterr()
+    for more, message in ((["--memory-width", "0"], "memory width is 0, supported: 1 to 32"),
+                          (["--memory", "litedram", "--memory-width", "2"], "memory latency and "
+                           "width are options of the memory model; LiteDRAM's memory has its own")):
+        assert main([*arguments, *more]) == 2
+        assert capsys.readouterr().err == f"error: {message}\n"
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

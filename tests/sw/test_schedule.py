@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from hw.config import Config
+from hw.tile_loader import TileLoader
 from sw.bands import bandings
 from sw.errors import UserError
-from sw.estimate import divide, is_single, pass_cycles
+from sw.estimate import divide, is_single, pass_cycles, tile_cycles
 from sw.hazards import Hazards, Waits, runs
 from sw.importer import import_proto
 from sw.layers import FeatureMap, Layer
@@ -75,6 +76,33 @@ def test_slow_memory_costs_cycles(network):
     assert schedule(network, config, 0.1).cycles > schedule(network, config, 1.0).cycles
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_batch_repeats_the_bands(network, size):
+    """All images have the bands of the first; their steps stay inside the memory."""
+    plan = schedule(network, Config(act_vectors=size), batch=4)
+    parts = [[step for step in plan.steps if step.image == image] for image in range(4)]
+    assert plan.steps == sum(parts, [])
+    shapes = [[(type(step), step.layer, getattr(step, "rows", None) or step.band)
+               for step in part] for part in parts]
+    assert shapes[0] == shapes[1] == shapes[2] == shapes[3]
+    for step in plan.steps:
+        if isinstance(step, GatherStep):
+            end = step.target + (step.layer.gather.vectors - 1) * step.stride \
+                + (step.rows[1] - step.rows[0]) * step.layer.in_shape[2]
+            assert step.target >= 0 and end <= size
+    assert plan.cycles < 4 * schedule(network, Config(act_vectors=size)).cycles
+
+
+def test_the_next_image_is_gathered_beside_the_last_layers(network):
+    """With room to spare its first rows need not wait for the last pass of the image before."""
+    plan = schedule(network, Config(act_vectors=4096), batch=2)
+    passes = sum(1 + (step.layer.squeeze is not None) for step in plan.steps
+                 if isinstance(step, ComputeStep)) // 2
+    first = next(step for step in plan.steps if step.image == 1)
+    assert isinstance(first, GatherStep)
+    assert max(first.waits.reads, first.waits.writes) < passes
+
+
 def test_same_schedule_every_time(network):
     config = Config(act_vectors=768)
     first, second = (schedule(network, config) for _ in range(2))
@@ -124,6 +152,16 @@ def test_strips(pixels, strip_steps):
             assert strips.longest <= strip_steps and strips.steps >= min(steps, strip_steps // 2)
 
 
+@pytest.mark.parametrize("co_lanes", (8, 16))
+@pytest.mark.parametrize("table_rows", (0, 1, 4, 7, 8, 16))
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_tile_cycles(co_lanes, table_rows):
+    """What the tile loader says of itself."""
+    config = Config(co_lanes=co_lanes, table_rows=table_rows)
+    loader = TileLoader(config)
+    assert tile_cycles(config) == config.tile_vectors + 1 + loader.settle
+
+
 def test_pass_cycles(network):
     """16 MACs a lane and cycle but for the channels that are padded."""
     fire, config = network.layers[1], Config()
@@ -134,26 +172,45 @@ def test_pass_cycles(network):
     assert pass_cycles(fire.main, strips, Config(co_lanes=8))[0] == 2 * ideal
 
 
+@pytest.mark.parametrize("kernel, pad", ((1, 0), (1, 1), (3, 0), (3, 1)))
 @pytest.mark.parametrize("pixels", (1, 2, 4))
-def test_single(network, pixels):
-    """Against the addresses of all steps, at every start in a row."""
+def test_single(network, pixels, kernel, pad):
+    """Against the addresses of all steps, one by one, at every tap."""
     config = Config(pixels=pixels)
+    found = set()
     for stride in (1, 2):
-        for out_width in range(1, 9):
-            for width in range((out_width - 1) * stride + 1, out_width * stride + 3):
-                layer = _window_layer(network, width, out_width, stride)
-                clash = False
-                for start in range(out_width):
-                    pixel = start + np.arange(pixels)
-                    address = stride * (pixel // out_width * width + pixel % out_width)
-                    clash |= len(set(address % pixels)) < pixels
-                assert is_single(layer, False, config) == clash, (stride, width, out_width)
+        for width in range(kernel, 10):
+            out_width = (width + 2 * pad - kernel) // stride + 1
+            layer = _window_layer(network, width, out_width, kernel, stride, pad)
+            for rows in ((0, layer.conv_rows), (1, layer.conv_rows), (0, 1)):
+                if rows[0] < rows[1]:
+                    clash = _clash(layer, rows, pixels)
+                    assert is_single(layer, rows, config) == clash, (stride, width, rows)
+                    found.add(clash)
+    assert found == ({False} if pixels == 1 else {False, True})
 
 
-def _window_layer(network, width, out_width, stride) -> Layer:
+def _clash(layer: Layer, rows: tuple[int, int], pixels: int) -> bool:
+    height, width = layer.in_shape[1:]
+    raster = [(y, x) for y in range(*rows) for x in range(layer.conv_shape[2])]
+    for start in range(0, len(raster), pixels):
+        for tap in np.ndindex(layer.kernel, layer.kernel):
+            read = [(y * layer.stride - layer.pad_top + tap[0],
+                     x * layer.stride - layer.pad_left + tap[1])
+                    for y, x in raster[start:start + pixels]]
+            banks = [(y * width + x) % pixels for y, x in read
+                     if 0 <= y < height and 0 <= x < width]
+            if len(set(banks)) < len(banks):
+                return True
+    return False
+
+
+def _window_layer(network, width, out_width, kernel, stride, pad) -> Layer:
     base = network.layers[-1]
-    return Layer(0, "window", base.source, 0, (16, 9, width), (16, 9, out_width), 3, stride, 0, 0,
-                 None, base.b, "t")
+    height = 5
+    out_height = (height + 2 * pad - kernel) // stride + 1
+    return Layer(0, "window", base.source, 0, (16, height, width), (16, out_height, out_width),
+                 kernel, stride, pad, pad, None, base.b, "t")
 
 
 # Places

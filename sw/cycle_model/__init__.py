@@ -1,0 +1,1 @@
+"""The core as processes in large steps; `sw.perf` runs it."""
