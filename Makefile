@@ -1,18 +1,24 @@
 # make demo: a small SqueezeNet classifies handwritten digits on simulated RTL.
-# make test: every test. Both install what they need into .venv, pinned by constraints.txt.
+# make test: every test.
+# make bench MODELS='A.onnx B.onnx' IMAGE=photo.jpg: share of peak of several cores and memories.
+# Both install what they need into .venv, pinned by constraints.txt.
 
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test bench lint clean
 
 demo: $(VENV)/.demo
 	$(RUN) examples/digits/demo.py
 
 test: $(VENV)/.dev
 	$(RUN) -m pytest tests
+
+bench: $(VENV)/.dev
+	$(if $(and $(MODELS),$(IMAGE)),,$(error usage: make bench MODELS='A.onnx B.onnx' IMAGE=photo.jpg))
+	$(RUN) -m sim.bench $(MODELS) --image $(IMAGE) --json bench.json
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

@@ -1,12 +1,13 @@
 """Compares every vector that a core's probes showed with the tensors of a reference.
 
 The program's trace tells which tensor each pass gives at each stage and branch; within a stage and
-branch vectors come pass by pass, group by group of 16 channels, then pixels in raster order.
+branch vectors come image by image of a batch, pass by pass, group by group of 16 channels, then
+pixels in raster order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,8 @@ from hw.config import VECTOR
 from hw.interfaces import Stage
 from sw.program import Program, TensorInfo
 
-__all__ = ["Check", "LayerCheck", "check_outputs", "check_run", "expected_vectors"]
+__all__ = ["Check", "LayerCheck", "check_batch", "check_outputs", "check_run",
+           "expected_vectors"]
 
 
 @dataclass
@@ -80,16 +82,26 @@ def check_run(program: Program, reference: Mapping[str, np.ndarray], results: np
               outputs: np.ndarray) -> Check:
     """`results` and `outputs` are probe records of one run (`sim.harness.RECORD`), `reference` the
     tensors by name, (C, H, W) in the graph's own integer types."""
+    return check_batch(program, [reference], results, outputs)
+
+
+def check_batch(program: Program, references: Iterable[Mapping[str, np.ndarray]],
+                results: np.ndarray, outputs: np.ndarray) -> Check:
+    """As `check_run`, with a reference for each image of the program's batch; they are used one
+    after the other. A first mismatch beyond the first image tells its number, from 1."""
     check = Check([LayerCheck(layer.name) for layer in program.layers])
-    for records, kind in ((results, "stages"), (outputs, "outputs")):
-        streams = {key: _Stream(data) for key, data in _split(records)}
-        for entry in program.trace:
-            layer = check.layers[entry["layer"]]
-            for item in entry[kind]:
-                key = _key(item)
-                stream = streams.setdefault(key, _Stream(np.empty((0, VECTOR), np.uint8)))
-                _compare(check, layer, item, program.tensors, reference, stream, kind)
-        last = check.layers[-1]
+    kinds = {"stages": dict(_split(results)), "outputs": dict(_split(outputs))}
+    for number, reference in enumerate(references):
+        image = f"image {number + 1} of the batch: " if number else ""
+        for kind, streams in kinds.items():
+            for entry in program.trace:
+                for item in entry[kind]:
+                    stream = streams.setdefault(
+                        _key(item), _Stream(np.empty((0, VECTOR), np.uint8)))
+                    _compare(check, check.layers[entry["layer"]], item, program.tensors,
+                             reference, stream, kind, image)
+    last = check.layers[-1]
+    for kind, streams in kinds.items():
         for (stage, branch), stream in streams.items():
             if left := stream.left:
                 last.note(0, left * VECTOR, f"{left} vectors more than expected after the last one "
@@ -131,12 +143,12 @@ class _Stream:
         return len(self.data) - self.position
 
 
-def _split(records: np.ndarray) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+def _split(records: np.ndarray) -> Iterator[tuple[tuple[int, int], _Stream]]:
     for stage in range(4):
         for branch in range(2):
             chosen = (records["stage"] == stage) & (records["branch"] == branch)
             if chosen.any():
-                yield (stage, branch), records["data"][chosen]
+                yield (stage, branch), _Stream(records["data"][chosen])
 
 
 def _key(item: Mapping) -> tuple[int, int]:
@@ -147,7 +159,8 @@ def _key(item: Mapping) -> tuple[int, int]:
 
 
 def _compare(check: Check, layer: LayerCheck, item: Mapping, infos: Mapping[str, TensorInfo],
-             reference: Mapping[str, np.ndarray], stream: _Stream, kind: str) -> None:
+             reference: Mapping[str, np.ndarray], stream: _Stream, kind: str,
+             image: str) -> None:
     name = item["tensor"]
     tensor = reference.get(name)
     if tensor is None:
@@ -161,8 +174,8 @@ def _compare(check: Check, layer: LayerCheck, item: Mapping, infos: Mapping[str,
     found = stream.take(vectors)
     missing = vectors - len(found)
     if missing:
-        layer.note(0, missing * (4 if sums else VECTOR), f"{name}: {missing} of {vectors} vectors "
-                   f"did not come ({kind})")
+        layer.note(0, missing * (4 if sums else VECTOR), f"{image}{name}: {missing} of {vectors} "
+                   f"vectors did not come ({kind})")
     if name not in reference:
         return
     if sums:
@@ -178,7 +191,7 @@ def _compare(check: Check, layer: LayerCheck, item: Mapping, infos: Mapping[str,
         row, column = divmod(pixel, shape[2])
         shown = name + (f", {_stage_name(item)}" if kind == "stages" else ", stored")
         where = (item["channel"] + group * VECTOR + lane, item["rows"][0] + row, column)
-        first = _describe(shown, where, flat[index, lane], found[index, lane])
+        first = image + _describe(shown, where, flat[index, lane], found[index, lane])
     layer.note(int(exists.sum()), int(differ.sum()), first)
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,25 @@ from typing import Any
 import numpy as np
 
 import boards
-from hw.config import VECTOR, Config
+from hw.config import Config
+from hw.litedram import Dram
 from hw.progress import TerminalProgress
+from sw import perf
 from sw.compiler import compile_graph
 from sw.errors import UserError
 from sw.graph import Graph
 from sw.image import load_input
 from sw.importer import import_model
 
-from .check import Check, LayerCheck, check_outputs, check_run
+from .check import Check, LayerCheck, check_batch, check_outputs
+from .files import check_writable, write_json
 from .golden import graph as golden
-from .harness import DEFAULT_MEMORY, Memory
+from .harness import DEFAULT_MEMORY, KINDS, Memory
+from .profile import format_profile
 from .report import build_report, format_report
-from .simulator import CoreError, CoreSimulator, HarnessFailure, Run
+from .simulator import DEFAULT_DRAM, CoreError, CoreSimulator, HarnessFailure, Run
 from .tail import host_tail, labels_of, same_ranking, top_classes
+from .timeline import COUNTED, timeline, vectors_of
 
 __all__ = ["CHECKS", "PRESETS", "Outcome", "main", "run", "simulate"]
 
@@ -40,11 +44,13 @@ PRESETS = {
     "128-lanes": Config(co_lanes=8),
     "256-lanes": Config(),
     "512-lanes": Config(pixels=2, requantisers=16),
+    "256-lanes-sdram": Config(act_vectors=20992, weight_vectors=2048),
     "1024-lanes": Config(pixels=4, requantisers=16, act_vectors=16384, weight_vectors=2048),
 }
 DEFAULT_PRESET = "256-lanes"
 DEFAULT_CLOCK = 100e6
 Progress = Callable[[str, float], None]
+Tensors = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ class Outcome:
     labels: list[str]
     unknown: list[str]
     """Tensors that the reference does not have: not compared."""
+    timeline: dict[str, Any] | None = None
+    """Chrome trace of the first run."""
 
 
 def run(model: str | Path, inputs: Sequence[str | Path | np.ndarray], **options) -> dict[str, Any]:
@@ -66,19 +74,25 @@ def run(model: str | Path, inputs: Sequence[str | Path | np.ndarray], **options)
 def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
              board: str | boards.Board | None = None, variant: str | None = None,
              config: Config | None = None, check: str = "golden", preprocess: str = "auto",
-             memory: Memory = DEFAULT_MEMORY, waves: Path | None = None,
+             memory: Memory = DEFAULT_MEMORY, dram: Dram | None = None,
+             waves: Path | None = None, batch: int = 1, trace: bool = False,
              progress: Progress = lambda what, fraction: None) -> Outcome:
-    """Compiles the model, builds the core and runs the program once for each input.
+    """Compiles the model, builds the core and runs the program once for each batch of inputs.
 
     `inputs` are files that `sw.image` reads, or float arrays (C, H, W) or (1, C, H, W). The core is
-    that of the board, or `config`, or 256 lanes. `check` names the reference: `golden`,
-    `onnxruntime` or `none`. Raises `UserError` for bad input, `CoreError` and `HarnessFailure` if
-    the core misbehaves; differing values are counted in the report.
+    that of the board, or `config`, or 256 lanes; so is `dram`, used if `memory` is LiteDRAM's.
+    `check` names the reference: `golden`, `onnxruntime` or `none`. A run processes `batch` inputs
+    in a row; the inputs are repeated from the first on until the last batch is full. With `trace`
+    the outcome has the timeline of the first run. Raises
+    `UserError` for bad input, `CoreError` and `HarnessFailure` if the core misbehaves; differing
+    values are counted in the report.
     """
     if check not in CHECKS:
         raise UserError(f"check '{check}' is unknown; there are: {', '.join(CHECKS)}")
     if not len(inputs):
         raise UserError("no image is given")
+    if batch < 1:
+        raise UserError(f"a batch of {batch} images; 1 or more are supported")
     if board is not None and config is not None:
         raise UserError("a board and a configuration are given; one of them is supported")
     if isinstance(board, str):
@@ -88,32 +102,47 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
             raise UserError(str(error)) from None
     clock_hz = board.clock_hz if board else DEFAULT_CLOCK
     config = board.config if board else config or PRESETS[DEFAULT_PRESET]
+    dram = board.dram if board else dram or DEFAULT_DRAM
 
     graph = import_model(model)
+    inputs = [inputs[i % len(inputs)] for i in range(-(-len(inputs) // batch) * batch)]
     images = [_image(source, graph, preprocess) for source in inputs]
     progress("compile the network", 0)
-    program = compile_graph(graph, config, min(memory.width / VECTOR, 1.0))
+    modelled = _modelled(memory)
+    program = compile_graph(graph, config, memory.vectors_per_cycle, batch=batch, memory=modelled)
     reference = _reference(check, model, graph)
     checker = _Checker(graph, program)
     runs: list[Run] = []
     tops = []
-    with CoreSimulator(config, memory=memory, waves=waves, progress=progress) as simulator:
+    with CoreSimulator(config, memory=memory, dram=dram, waves=waves,
+                       progress=progress) as simulator:
         simulator.load(program)
-        for number, image in enumerate(images):
-            what = f"image {number + 1} of {len(images)}"
+        for first in range(0, len(images), batch):
+            chosen = images[first:first + batch]
+            what = f"image {first + 1} of {len(images)}" if batch == 1 else \
+                f"images {first + 1} to {first + batch} of {len(images)}"
             done = simulator.infer(
-                golden.input_integers(graph, image),
-                lambda part, what=what, n=number: progress(what, (n + part) / len(images)))
-            outputs = host_tail(graph, done.tensors)
-            tops.append(top_classes(outputs[graph.outputs[0]]))
+                [golden.input_integers(graph, image) for image in chosen],
+                lambda part, what=what, n=first: progress(what, (n + part * batch) / len(images)),
+                trace=(COUNTED, vectors_of(program)) if trace and not first else None)
+            outputs = [host_tail(graph, tensors) for tensors in done.images]
+            tops += [top_classes(each[graph.outputs[0]]) for each in outputs]
             if reference:
-                checker.add(done, outputs, reference(image), exact=check == "golden")
-            # the probes of one image are large: only figures stay
+                checker.add(done, outputs, map(reference, chosen), exact=check == "golden")
+            # the probes of an image are large: only figures stay
             runs.append(dataclasses.replace(done, results=done.results[:0],
                                             outputs=done.outputs[:0]))
-    report = build_report(program, config.lanes, runs, _names(inputs), tops, clock_hz,
-                          checker.checked, checker.mismatches)
-    return Outcome(report, checker.layers, labels_of(graph), sorted(checker.unknown))
+    report = build_report(program, perf.predict(program, modelled), runs, _names(inputs), tops,
+                          clock_hz, checker.checked, checker.mismatches)
+    return Outcome(report, checker.layers, labels_of(graph), sorted(checker.unknown),
+                   timeline(program, runs[0].slices) if trace else None)
+
+
+def _modelled(memory: Memory) -> perf.Memory:
+    """What the cycle model knows of a memory: all but random stalls."""
+    if memory.kind == "litedram":
+        return perf.LITEDRAM
+    return perf.Memory(memory.latency, memory.width, memory.max_reads, memory.max_writes)
 
 
 def _names(inputs: Sequence[str | Path | np.ndarray]) -> list[str]:
@@ -150,14 +179,21 @@ class _Checker(Check):
         super().__init__([LayerCheck(name) for name in (
             *(layer.name for layer in program.layers), "outputs")])
 
-    def add(self, done: Run, outputs: dict[str, np.ndarray], reference: dict[str, np.ndarray],
+    def add(self, done: Run, outputs: list[Tensors], references: Iterable[Tensors],
             exact: bool) -> None:
-        check = check_run(self.program, reference, done.results, done.outputs)
+        """`outputs` of the model and `references` for each image of the run."""
+        def each() -> Iterator[Tensors]:
+            # One after the other: a reference has every value of an image.
+            for tensors, final, reference in zip(done.images, outputs, references, strict=True):
+                read = check_outputs(self.program, reference, tensors)
+                self.layers[-1].note(read.checked, read.mismatches, read.first)
+                self._final(final, reference, exact)
+                yield reference
+
+        check = check_batch(self.program, each(), done.results, done.outputs)
         self.unknown |= check.unknown
-        found = [*check.layers, check_outputs(self.program, reference, done.tensors)]
-        for total, layer in zip(self.layers, found, strict=True):
+        for total, layer in zip(self.layers, check.layers, strict=False):
             total.note(layer.checked, layer.mismatches, layer.first)
-        self._final(outputs, reference, exact)
 
     def _final(self, outputs, reference, exact: bool) -> None:
         """Model outputs: every value if the reference computes the same tail, else the ranking."""
@@ -213,22 +249,13 @@ def parse_config(text: str) -> Config:
         if name not in known:
             raise UserError(f"configuration {text}: '{name}' is unknown; fields are "
                             f"{', '.join(known)}")
-        kind = str if known[name] in (str, "str") else int
-        if not isinstance(value, kind) or isinstance(value, bool):
+        kind = {"str": str, "bool": bool}.get(getattr(known[name], "__name__", known[name]), int)
+        if type(value) is not kind:
             raise UserError(f"configuration {text}: {name} is {value!r}, needed: {kind.__name__}")
     try:
         return Config(**fields)
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _writable(path: Path | None) -> None:
-    """Fails before the work, not after it."""
-    if path is None:
-        return
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise UserError(f"cannot write {path}: not a file in a folder that can be written")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,11 +269,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("model", type=Path, help="quantized model (QDQ ONNX)")
     parser.add_argument("--image", nargs="+", required=True, metavar="FILE", dest="images",
                         help="photographs or tensors (.npy, .npz); the program is started again "
-                             "for each")
+                             "for each batch")
+    parser.add_argument("--batch", type=int, default=1, metavar="N",
+                        help="images that a run processes in a row, the next one's loads during "
+                             "the last layers of the one before (default 1); the images are "
+                             "repeated until the last batch is full")
     parser.add_argument("--board", metavar="NAME", help="the board's core and clock")
     parser.add_argument("--variant", help="of the board")
     parser.add_argument("--config", metavar="JSON", help="a core without a board: a file, a JSON "
                         f"object, or one of {', '.join(PRESETS)} (default {DEFAULT_PRESET})")
+    parser.add_argument("--memory", choices=KINDS, default="model", dest="kind",
+                        help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
     parser.add_argument("--memory-latency", type=int, default=30, metavar="CYCLES",
                         help="from a read address to the first beat (default 30)")
     parser.add_argument("--memory-width", type=int, default=16, metavar="BYTES",
@@ -258,6 +291,11 @@ def _parser() -> argparse.ArgumentParser:
                         help="from pixels to the network's input (default: what the model says)")
     parser.add_argument("--check", choices=CHECKS, default="golden",
                         help="reference for every value (default golden)")
+    parser.add_argument("--profile", action="store_true",
+                        help="print where the cycles of every unit and layer go")
+    parser.add_argument("--timeline", type=Path, metavar="FILE",
+                        help="write what every unit does for every instruction of the first run "
+                             "(Chrome trace, for Perfetto)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the report there")
     parser.add_argument("--waves", type=Path, metavar="FILE",
                         help="write all signals there (VCD, large)")
@@ -271,21 +309,25 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.variant is not None and options.board is None:
             raise UserError("--variant needs --board")
-        _writable(options.json)
-        _writable(options.waves)
+        check_writable(options.json)
+        check_writable(options.waves)
+        check_writable(options.timeline)
         outcome = simulate(
             options.model, options.images, board=options.board, variant=options.variant,
             config=parse_config(options.config) if options.config else None,
             check=options.check, preprocess=options.preprocess, waves=options.waves,
+            batch=options.batch, trace=options.timeline is not None,
             memory=Memory(options.memory_latency, options.memory_width, stalls=options.stalls,
-                          seed=options.seed),
+                          seed=options.seed, kind=options.kind),
             progress=progress)
         progress.close()
         print(describe(outcome, options.check))
+        if options.profile:
+            print("\n" + format_profile(outcome.report))
+        if options.timeline:
+            write_json(options.timeline, outcome.timeline)
         if options.json:
-            part = options.json.with_name(f".{options.json.name}.part")
-            part.write_text(json.dumps(outcome.report, indent=2) + "\n")
-            part.replace(options.json)
+            write_json(options.json, outcome.report)
     except (UserError, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)

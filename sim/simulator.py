@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -13,10 +13,12 @@ import numpy as np
 from hw import csr
 from hw.config import VECTOR, Config
 from hw.isa import Error, Opcode
+from hw.litedram import Dram, Generated
+from hw.profile import EVENTS, UNITS, UnitState
 from sw.errors import UserError
 from sw.program import Program
 
-from . import verilator
+from . import litedram, verilator
 from .harness import DEFAULT_MEMORY, Harness, Memory
 
 __all__ = ["CoreError", "CoreSimulator", "HarnessFailure", "Run", "build_core"]
@@ -30,6 +32,7 @@ CHUNK = 20_000
 HEADROOM = 60
 """A run may take this many times its estimate before it is given up."""
 WATCHDOG = 1 << 17
+DEFAULT_DRAM = Dram()
 
 
 class CoreError(Exception):
@@ -49,27 +52,42 @@ class HarnessFailure(AssertionError):
 
 @dataclass(frozen=True)
 class Run:
-    """One image. `cycles` and `counters` come from the core's registers; `states` is
-    [layer, state] in cycles, `results` and `outputs` are probe records (`sim.harness.RECORD`);
-    `tensors` holds what the host reads back."""
+    """One run of the program, over all images of its batch. `cycles` and `counters` come from the
+    core's registers; `states` is [layer, state] in cycles, `results` and `outputs` are probe
+    records (`sim.harness.RECORD`); `images` holds what the host reads back for each image, and
+    `completions` the cycle from the start in which the last result of each came, about 50 before
+    external memory has it. `profile` is the cycles of each unit that the core counts by state;
+    `slices` (`sim.harness.SLICE`) its work on each instruction, if it was asked for."""
 
     cycles: int
     counters: dict[str, int]
     states: np.ndarray
     results: np.ndarray
     outputs: np.ndarray
-    tensors: dict[str, np.ndarray]
+    images: list[dict[str, np.ndarray]]
     seconds: float
+    completions: list[int] = field(default_factory=list)
+    profile: dict[str, dict[str, int]] = field(default_factory=dict)
+    slices: np.ndarray | None = None
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What the host reads back for the first image."""
+        return self.images[0]
 
 
-def build_core(config: Config, *, waves: bool = False,
+def build_core(config: Config, *, dram: Generated | None = None, waves: bool = False,
                progress: verilator.Progress = lambda what, fraction: None) -> Path:
-    """The Verilated library of `hw.core.Core(config)`; raises `UserError`."""
+    """The Verilated library of `hw.core.Core(config)`, with a DRAM controller if one is given;
+    raises `UserError`."""
     import hw.core
 
     sources = sorted(Path(hw.core.__file__).parent.glob("*.py"))
     key = "\0".join([metadata.version("amaranth"), repr(config),
                      *(source.read_text() for source in sources)])
+    if dram:
+        return litedram.build(lambda: hw.core.Core(config), dram, key=key, waves=waves,
+                              progress=progress)
     return verilator.build(lambda: hw.core.Core(config), key=key, waves=waves, progress=progress)
 
 
@@ -77,17 +95,19 @@ class CoreSimulator:
     """A core with a simulated memory. Usable as a context manager.
 
     `waves` names a VCD file that receives every cycle. `library` is for designs other than
-    `hw.core.Core(config)`.
+    `hw.core.Core(config)`. `dram` is the memory behind the controller if `memory` is LiteDRAM's.
     """
 
     def __init__(self, config: Config, *, memory: Memory = DEFAULT_MEMORY,
-                 waves: Path | None = None, library: Path | None = None,
+                 waves: Path | None = None, library: Path | None = None, dram: Dram = DEFAULT_DRAM,
                  progress: verilator.Progress = lambda what, fraction: None):
         self.config = config
+        self._dram = litedram.controller(dram) if memory.kind == "litedram" else None
         self.program: Program | None = None
         self._memory_model = memory
         self._waves = waves
-        self._library = library or build_core(config, waves=waves is not None, progress=progress)
+        self._library = library or build_core(config, dram=self._dram, waves=waves is not None,
+                                              progress=progress)
         self._harness: Harness | None = None
 
     def close(self) -> None:
@@ -123,7 +143,8 @@ class CoreSimulator:
         """
         self.close()
         window = program.memory_vectors * VECTOR
-        self._harness = Harness(self._library, WINDOW_BASE + window + PAGE, self._memory_model)
+        self._harness = Harness(self._library, WINDOW_BASE + window + PAGE, self._memory_model,
+                                self._dram)
         if self._waves:
             self._harness.waves_open(self._waves)
         self._check_identity(program)
@@ -175,18 +196,27 @@ class CoreSimulator:
             self.harness.run(1000)
         raise CoreError("the core is still busy after a soft reset")
 
-    def infer(self, image: np.ndarray,
-              progress: Callable[[float], None] = lambda fraction: None) -> Run:
-        """Runs integers (C, H, W) of the input tensor through the loaded program.
+    def infer(self, images: np.ndarray | Sequence[np.ndarray],
+              progress: Callable[[float], None] = lambda fraction: None,
+              trace: tuple[str, list[int]] | None = None) -> Run:
+        """Runs integers (C, H, W) of the input tensor through the loaded program: one array, or a
+        list of as many as the batch of the program. `trace`: arguments of `Harness.trace`.
 
         Raises `CoreError` if the core reports an error or does not finish, `HarnessFailure` if it
-        breaks a rule of the bus, `UserError` if the image does not fit.
+        breaks a rule of the bus, `UserError` if an image does not fit.
         """
         program, harness = self.program, self.harness
-        self.write_memory(program.input.address, program.pack_input(image))
+        images = [images] if isinstance(images, np.ndarray) else images
+        if len(images) != program.batch:
+            raise UserError(f"{len(images)} images are given to a program for {program.batch}")
+        for number, image in enumerate(images):
+            self.write_memory(program.address(program.input, number), program.pack_input(image))
         harness.clear()
+        if trace:
+            harness.trace(*trace)
         started = time.perf_counter()
         self.write_register("CONTROL", 1)
+        start = harness.now
         estimate = max(program.estimate, 1000)
         limit = HEADROOM * estimate + 10 * WATCHDOG
         cycles = 0
@@ -194,18 +224,36 @@ class CoreSimulator:
             cycles += harness.run(min(CHUNK, limit - cycles))
             progress(min(cycles / estimate, 0.99))
         seconds = time.perf_counter() - started
-        states, beats = harness.histogram, harness.beats
+        beats = harness.beats
         self._check_status(cycles)
         self._check_bus(beats)
-        tensors = {
+        found = [{
             output.tensor: program.unpack_output(
-                output, self.read_memory(output.address, output.vectors))
+                output, self.read_memory(program.address(output, number), output.vectors))
             for output in program.outputs
-        }
-        counters = {register.name: self.read_register(register.name)
-                    for register in csr.REGISTERS if register.offset >= csr.OFFSETS["CYCLES"]}
-        return Run(counters["CYCLES"], counters, states, harness.results, harness.outputs,
-                   tensors, seconds)
+        } for number in range(program.batch)]
+        counters = {name: self.read_register(name) for name in (
+            *EVENTS, *(state.name for state in csr.ARRAY_COUNTERS))}
+        return Run(counters["CYCLES"], counters, harness.histogram, harness.results,
+                   harness.outputs, found, seconds, self._completions(start),
+                   self.read_profile(), harness.slices if trace else None)
+
+    def read_profile(self) -> dict[str, dict[str, int]]:
+        """Cycles of the last run by unit and state, of all units that the core has counters for."""
+        profile = {}
+        for number, unit in enumerate(list(UNITS)[:self.read_register("PROFILE_UNITS")]):
+            self.write_register("PROFILE_UNIT", number)
+            profile[unit] = {state.name: self.read_register(f"UNIT_{state.name}")
+                             for state in UnitState}
+        return profile
+
+    def _completions(self, start: int) -> list[int]:
+        """When the last result of each image came; all images have as many."""
+        cycles = self.harness.output_cycles
+        each = len(cycles) // self.program.batch
+        if not each:
+            return []
+        return [int(cycle) - start for cycle in cycles[each - 1::each][:self.program.batch]]
 
     def _check_status(self, cycles: int) -> None:
         status = self.read_register("STATUS")

@@ -5,7 +5,7 @@ import pytest
 
 from hw.config import Config
 from hw.interfaces import Stage
-from sim.check import check_outputs, check_run
+from sim.check import check_batch, check_outputs, check_run
 from sim.harness import RECORD
 from sw.program import InputPlacement, LayerInfo, OutputPlacement, Program, TensorInfo
 
@@ -137,6 +137,22 @@ def test_exchanged_vectors_are_mismatches(program, reference):
     results, outputs = shown(reference)
     results[[0, 1]] = results[[1, 0]]
     assert check_run(program, reference, results, outputs).mismatches > 10
+
+
+def test_batch(program, reference):
+    """Records of an image follow those of the one before; a mismatch tells the image."""
+    other = {name: values ^ 1 for name, values in reference.items()}
+    both = [np.concatenate(pair) for pair in zip(shown(reference), shown(other), strict=True)]
+    once = check_run(program, reference, *shown(reference))
+    check = check_batch(program, iter([reference, other]), *both)
+    assert check.mismatches == 0 and check.checked == 2 * once.checked
+    assert check_batch(program, [other, reference], *both).mismatches > 100
+    assert check_batch(program, [reference, other], *shown(reference)).mismatches > 100
+    assert check_run(program, reference, *both).mismatches > 100
+    both[0]["data"][len(shown(reference)[0]), 0] ^= 1
+    check = check_batch(program, [reference, other], *both)
+    assert check.mismatches == 1
+    assert check.first.startswith("image 2 of the batch: squeeze, stage CONV: channel 0, y 0, x 0")
 
 
 def test_a_tensor_that_the_reference_lacks(program, reference):

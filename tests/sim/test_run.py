@@ -8,7 +8,7 @@ import pytest
 
 import sim.run
 from hw.config import Config
-from hw.csr import EngineState
+from hw.profile import UNITS, UnitState
 from sim.harness import Memory
 from sim.run import main, run, simulate
 from sw.errors import UserError
@@ -44,19 +44,24 @@ def images(builder, tmp_path_factory):
 def test_report_layout(model, images):
     report = run(model, images, config=CONFIG)
     assert set(report) == {"total", "layers", "checked_values", "mismatches", "images",
-                           "sim_seconds", "fps", "clock_hz"}
-    assert set(report["total"]) == {"cycles", "macs", "lanes", "efficiency"}
+                           "sim_seconds", "fps", "clock_hz", "profile"}
+    assert set(report["total"]) == {"cycles", "predicted", "macs", "lanes", "efficiency"}
     total = report["total"]
     assert total["lanes"] == CONFIG.lanes == 256
     assert total["efficiency"] == pytest.approx(
         total["macs"] / (total["cycles"] * total["lanes"]), abs=1e-4)
     assert report["fps"] == pytest.approx(report["clock_hz"] / total["cycles"], abs=1e-2)
     for layer in report["layers"]:
-        assert set(layer) == {"name", "cycles", "macs", "efficiency", "states"}
-        assert set(layer["states"]) == {state.name for state in EngineState}
+        assert set(layer) == {"name", "cycles", "predicted", "macs", "efficiency", "states"}
+        assert set(layer["states"]) == {state.name for state in UnitState}
         assert sum(layer["states"].values()) == layer["cycles"]
     assert sum(layer["macs"] for layer in report["layers"]) == total["macs"]
+    # the mean of two runs, rounded layer by layer and state by state
     assert abs(sum(layer["cycles"] for layer in report["layers"]) - total["cycles"]) <= 16
+    assert list(report["profile"]) == list(UNITS)
+    for states in report["profile"].values():
+        assert set(states) == {state.name for state in UnitState}
+        assert abs(sum(states.values()) - total["cycles"]) <= 4
     assert [image["file"] for image in report["images"]] == images
     assert all(len(image["top5"]) == 5 for image in report["images"])
     assert report["mismatches"] == 0 and report["checked_values"] > 15_000
@@ -81,6 +86,23 @@ def test_memory_changes_cycles_and_no_value(model, images):
                memory=Memory(latency=200, width=4, stalls=30, seed=3))
     assert slow["mismatches"] == 0 and slow["checked_values"] == fast["checked_values"]
     assert slow["total"]["cycles"] > fast["total"]["cycles"]
+
+
+def test_batch(model, images):
+    """Two images in a row: each is exact, and the pair takes less than two runs."""
+    single = run(model, images, config=CONFIG)
+    report = run(model, images, config=CONFIG, batch=2)
+    assert report["mismatches"] == 0 and report["checked_values"] == single["checked_values"]
+    assert [each["top5"] for each in report["images"]] == [
+        each["top5"] for each in single["images"]]
+    stream = report["stream"]
+    assert stream["batch"] == 2 and stream["latency"] == report["images"][0]["cycles"]
+    assert stream["interval"] == report["images"][1]["cycles"] < stream["latency"]
+    assert report["total"]["cycles"] < single["total"]["cycles"]
+    # An odd number of images: the first one once more.
+    report = run(model, images[:1], config=CONFIG, batch=2)
+    assert [each["file"] for each in report["images"]] == [images[0]] * 2
+    assert report["images"][0]["top5"] == report["images"][1]["top5"]
 
 
 def test_command_line(model, images, tmp_path, capsys):
@@ -110,6 +132,16 @@ def test_a_wrong_value_ends_with_status_1(model, images, monkeypatch, capsys):
     assert "MISMATCH" in out and "channel 3, y 2, x 1" in out
 
 
+def test_profile_and_timeline(model, images, tmp_path, capsys):
+    path = tmp_path / "run.trace"
+    assert main([str(model), "--image", *images, "--profile", "--timeline", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "cycles of each unit for one image" in out and "cycles of the array by layer" in out
+    trace = json.loads(path.read_text())
+    tracks = {event["cat"] for event in trace["traceEvents"] if event["ph"] == "X"}
+    assert tracks >= set(UNITS) - {"load", "residual"}
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--board", "nonesuch"], "there are: arty_a7"),
     (["--board", "arty_a7", "--variant", "7"], "there are: 35, 100"),
@@ -120,9 +152,13 @@ def test_a_wrong_value_ends_with_status_1(model, images, monkeypatch, capsys):
     (["--config", "{\"colour\": 3}"], "'colour' is unknown"),
     (["--config", "{\"pixels\": \"2\"}"], "pixels is '2', needed: int"),
     (["--config", "{"], "not JSON"),
+    (["--batch", "0"], "a batch of 0 images; 1 or more are supported"),
+    (["--batch", "70000"], "a batch of at most"),
     (["--memory-width", "0"], "memory width is 0, supported: 1 to 32"),
     (["--stalls", "100"], "memory stalls is 100"),
+    (["--config", "{\"profile\": 1}"], "profile is 1, needed: bool"),
     (["--json", "/nonesuch/report.json"], "cannot write"),
+    (["--timeline", "/nonesuch/run.trace"], "cannot write"),
     (["--preprocess", "sepia"], "sepia"),
 ])
 def test_bad_options_are_one_line_and_status_2(model, images, arguments, words, capsys, tmp_path):
