@@ -72,8 +72,9 @@ class Profile(wiring.Component):
     states : of the units in this cycle
     read_beat, write_beat : events in this cycle
     address : unit times ``STATES`` plus state; events have the unit number ``units``
-    read : one cycle for a read; the next one at least three cycles later
-    valid, value : the answer, two cycles after ``read``, later only during ``clear``
+    read : one cycle for a read; the next one not before its answer
+    valid, value : the answer, three cycles after ``read``, one more behind a scan of its word, later only
+        during ``clear``
     """
 
     def __init__(self, units: int):
@@ -102,17 +103,21 @@ class Profile(wiring.Component):
         m.d.comb += clearing.eq(fresh & (scan < STATES))
 
         # Visit, first cycle: the low bits of a word. A waiting read goes before the scan.
-        asked, visited = Signal(), Signal.like(self.address)
-        grant, reading = Signal(), Signal()
+        # No word is visited twice in a row: its upper bits are still on their way back then.
+        asked, visiting, visited = Signal(), Signal(), Signal.like(self.address)
+        wanted, again, grant, reading = Signal(), Signal(), Signal(), Signal()
         low, new_count = Signal(LOW), Signal()
         where = Signal.like(self.address)
         m.d.comb += [
-            grant.eq((asked | self.read) & ~clearing),
-            where.eq(Mux(grant, self.address, scan)),
+            wanted.eq((asked | self.read) & ~clearing),
+            where.eq(Mux(wanted, self.address, scan)),
+            again.eq(visiting & (where == visited) & ~fresh),
+            grant.eq(wanted & ~again),
         ]
         m.d.sync += [
             asked.eq((asked | self.read) & ~grant),
             reading.eq(grant),
+            visiting.eq(~again),
             visited.eq(where),
             low.eq(self._low(m, where, clearing, scan)),
             new_count.eq(fresh),
@@ -122,7 +127,7 @@ class Profile(wiring.Component):
             m.d.sync += low.eq(0)
         with m.If(self.clear & ~cleared):
             m.d.sync += [scan.eq(0), fresh.eq(1)]
-        with m.Elif(~grant):
+        with m.Elif(~wanted & ~again):
             m.d.sync += scan.eq(scan + 1)
             with m.If(scan == self.words - 1):
                 m.d.sync += [scan.eq(0), fresh.eq(0)]
@@ -131,15 +136,24 @@ class Profile(wiring.Component):
         upper = data.StructLayout({"before": 1, "count": WIDTH - LOW})
         m.submodules.memory = memory = Memory(shape=upper, depth=self.words, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
-        turned = read.data.before & ~low[-1] & ~new_count
-        m.d.comb += [
-            read.addr.eq(visited),
+        held = Signal(WIDTH - LOW)
+        turned = Signal()
+        m.d.comb += read.addr.eq(visited)
+        m.d.sync += [
+            held.eq(Mux(new_count, 0, read.data.count)),
+            turned.eq(read.data.before & ~low[-1] & ~new_count),
             write.addr.eq(visited),
-            write.en.eq(1),
-            write.data.before.eq(low[-1]),
-            write.data.count.eq(Mux(new_count, 0, read.data.count) + turned),
-            self.valid.eq(reading),
-            self.value.eq(Cat(low, write.data.count)),
+            write.en.eq(visiting),
+        ]
+
+        # Third cycle: the sum.
+        low_then, reading_then = Signal(LOW), Signal()
+        m.d.sync += [low_then.eq(low), reading_then.eq(reading)]
+        m.d.comb += [
+            write.data.before.eq(low_then[-1]),
+            write.data.count.eq(held + turned),
+            self.valid.eq(reading_then),
+            self.value.eq(Cat(low_then, write.data.count)),
         ]
         return m
 

@@ -1,10 +1,12 @@
 """The units of a core by name, and what each takes and how fast it is, synthesised alone."""
 
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from amaranth.back import rtlil
+from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import wiring
 
 from .accumulator import Accumulator
@@ -47,10 +49,7 @@ def units(config: Config) -> dict[str, Callable[[], wiring.Component]]:
         "loader": lambda: Loader(config),
         "gather": lambda: Gather(config),
         "fire_sequencer": lambda: FireSequencer(),
-        "pass_fork": lambda: PassFork(config, {
-            name: unit(config).command.payload.shape() for name, unit in (
-                ("engine", Engine), ("finisher", Finisher), ("pool", MaxPool), ("store", Store),
-                ("residual", ResidualReader))}),
+        "pass_fork": lambda: PassFork(config, _commands(config)),
         "engine.walker": lambda: TileWalker(config),
         "engine.tile_loader": lambda: TileLoader(config),
         "engine.stepper": lambda: Stepper(config, RESULT_DEPTH),
@@ -62,6 +61,15 @@ def units(config: Config) -> dict[str, Callable[[], wiring.Component]]:
         "store": lambda: Store(config),
         "residual": lambda: ResidualReader(config),
     }
+
+
+def _commands(config: Config) -> dict:
+    """Layouts of the commands of the units that a pass goes to."""
+    consumers = {"engine": Engine, "finisher": Finisher, "pool": MaxPool, "store": Store,
+                 "residual": ResidualReader}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnusedElaboratable)  # made only to look at
+        return {name: unit(config).command.payload.shape() for name, unit in consumers.items()}
 
 
 def measure(unit: wiring.Component, folder: Path,
