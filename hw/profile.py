@@ -73,8 +73,8 @@ class Profile(wiring.Component):
     read_beat, write_beat : events in this cycle
     address : unit times ``STATES`` plus state; events have the unit number ``units``
     read : one cycle for a read; the next one not before its answer
-    valid, value : the answer, three cycles after ``read``, one more behind a scan of its word, later only
-        during ``clear``
+    valid, value : the answer, three cycles after ``read``, one more behind a scan of its word,
+        later only during ``clear``
     """
 
     def __init__(self, units: int):
