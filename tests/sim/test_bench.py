@@ -35,7 +35,7 @@ def test_figures_and_table(files):
     model, image = files
     report = bench.measure([model], image, [ROW])
     (result,) = report["results"]
-    assert result["mismatches"] == 0 and result["checked_values"] > 10_000
+    assert result["mismatches"] == 0 and result["checked_values"] > 5_000
     assert result["model"] == "small" and result["configuration"] == "256-lanes"
     assert sum(layer["cycles"] for layer in result["layers"]) == pytest.approx(
         result["cycles"], abs=16)
