@@ -14,12 +14,11 @@ from typing import Any
 
 from hw.config import Config
 from hw.progress import TerminalProgress
-from sw.errors import UserError
 
+from .command import run_command
 from .files import check_writable, write_json
 from .harness import Memory
 from .run import CHECKS, PRESETS, simulate
-from .simulator import CoreError, HarnessFailure
 
 __all__ = ["ROWS", "Row", "format_table", "main", "measure"]
 
@@ -113,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress: TerminalProgress) -> int:
         check_writable(options.json)
         rows = [row for row in ROWS if not options.row or row.name in options.row]
         report = measure(options.models, options.image, rows, options.check, progress)
@@ -122,15 +121,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(format_table(report["results"]))
         if options.json:
             write_json(options.json, report)
-    except (UserError, OSError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (CoreError, HarnessFailure) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 1 if any(each["mismatches"] for each in report["results"]) else 0
+        return sum(each["mismatches"] for each in report["results"])
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

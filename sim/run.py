@@ -28,12 +28,13 @@ from sw.image import load_input
 from sw.importer import import_model
 
 from .check import Check, LayerCheck, check_batch, check_outputs
+from .command import run_command
 from .files import check_writable, write_json
 from .golden import graph as golden
 from .harness import DEFAULT_MEMORY, KINDS, Memory
 from .profile import format_profile
 from .report import build_report, format_report
-from .simulator import DEFAULT_DRAM, CoreError, CoreSimulator, HarnessFailure, Run
+from .simulator import DEFAULT_DRAM, CoreSimulator, Run
 from .tail import host_tail, labels_of, same_ranking, top_classes
 from .timeline import COUNTED, timeline, vectors_of
 
@@ -305,8 +306,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress: TerminalProgress) -> int:
         if options.variant is not None and options.board is None:
             raise UserError("--variant needs --board")
         check_writable(options.json)
@@ -328,15 +329,9 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(options.timeline, outcome.timeline)
         if options.json:
             write_json(options.json, outcome.report)
-    except (UserError, OSError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (CoreError, HarnessFailure) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 1 if outcome.report["mismatches"] else 0
+        return outcome.report["mismatches"]
+
+    return run_command(work)
 
 
 if __name__ == "__main__":
