@@ -5,8 +5,9 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
-from .config import VECTOR, Config
-from .interfaces import Bytes, OutputVector
+from .config import Config
+from .finish import part_layout
+from .interfaces import OutputVector
 from .isa import Pool
 
 
@@ -25,35 +26,40 @@ class MaxPool(wiring.Component):
     A row or column closes one window at most: a window that begins in the last one, where another
     ends (only with padding and ceil mode), is not supported.
 
-    Throughput: a vector a cycle; a closing column waits until the write of the same entry has
-    passed the pipeline, which only happens below 3 columns. Latency: 4 cycles; between two passes
-    two cycles are lost. Memory: ``line_vectors`` x 128 bits of block RAM with output register.
+    Throughput: a part of a vector a cycle; maps of less than 4 columns are slower, for a closing
+    column waits until the writes of those before have passed the pipeline. Latency: 4 cycles from
+    the last part to the whole vector; between two passes two cycles are lost. Memory:
+    ``line_vectors`` x 128 bits of block RAM with output register.
 
     Members
     -------
     command : one for each pass, taken when its first vector may come
+    input : vectors in parts, see ``finish.part_layout``
     """
 
     def __init__(self, config: Config):
-        self.line_vectors = config.line_vectors
+        self.config = config
         super().__init__({
             "command": In(stream.Signature(
                 data.StructLayout({"pool": Pool, "groups_a": 8, "groups_b": 8}))),
-            "input": In(stream.Signature(OutputVector)),
+            "input": In(stream.Signature(part_layout(config))),
             "output": Out(stream.Signature(OutputVector)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        entry = exact_log2(self.line_vectors)
+        lanes, parts = self.config.requantisers, self.config.phases
+        entry = exact_log2(self.config.line_vectors)
         # Where a branch stands: x and y in their windows, what is left of its rows and columns.
         position = data.StructLayout({
             "base": entry, "entry": entry, "columns": 11, "outputs": 11, "x": 3, "first": 1,
             "rows": 11, "y": 3, "fresh": 1,
         })
-        # What the pipeline does with a vector.
+        # What the pipeline does with a part of a vector.
+        part_shape = data.ArrayLayout(8, lanes)
         action = data.StructLayout({
-            "valid": 1, "data": Bytes, "branch": 1, "last": 1, "entry": entry,
+            "valid": 1, "data": part_shape, "part": range(parts), "branch": 1, "last": 1,
+            "entry": entry,
             "first": 1,     # first column of its window
             "restart": 1,   # last column of its window and also the first of the next
             "close": 1,     # last column of its window: use the line buffer
@@ -64,7 +70,7 @@ class MaxPool(wiring.Component):
 
         # Pass: its operands, the groups still to come, whether windows stay open into the next.
         pool, groups = Signal(Pool), Signal(9)
-        begin, fresh, still_open = Signal(), Signal(), Signal()
+        begin, fresh, still_open, narrow = Signal(), Signal(), Signal(), Signal()
         new = self.command.p.pool
         m.d.comb += self.command.ready.eq(groups == 0)
         m.d.sync += begin.eq(self.command.valid & self.command.ready)
@@ -73,13 +79,15 @@ class MaxPool(wiring.Component):
                 pool.eq(new),
                 groups.eq(self.command.p.groups_a + self.command.p.groups_b),
                 fresh.eq(~still_open | (new.phase == 0)),
+                narrow.eq(new.width < 4),
             ]
             with m.If(new.enable):
                 m.d.sync += still_open.eq(~new.close_bottom)
 
-        # Take: the state of the branch says what to do with its vector.
-        take, advance, hazard = Signal(), Signal(), Signal()
+        # Take: the state of the branch says what to do with all parts of its vector.
+        take, whole, advance, hazard = Signal(), Signal(), Signal(), Signal()
         given = self.input.p
+        part = Signal(range(parts))
         state = Signal(data.ArrayLayout(position, 2))
         now, then = Signal(position), Signal(position)
         overlap = Signal()
@@ -88,6 +96,7 @@ class MaxPool(wiring.Component):
         m.d.comb += [
             self.input.ready.eq(advance & (groups != 0) & ~begin & ~hazard),
             take.eq(self.input.valid & self.input.ready),
+            whole.eq(take & (part == parts - 1)),
             now.eq(state[given.branch]),
             overlap.eq(pool.kernel != pool.stride),
             right_end.eq(now.columns == 1),
@@ -95,6 +104,7 @@ class MaxPool(wiring.Component):
             right.eq((now.x == pool.kernel - 1) | (right_end & pool.close_right)),
             bottom.eq((now.y == pool.kernel - 1) | (bottom_end & pool.close_bottom)),
             act.data.eq(given.data),
+            act.part.eq(part),
             act.branch.eq(given.branch),
             act.entry.eq(now.entry),
         ]
@@ -142,65 +152,71 @@ class MaxPool(wiring.Component):
                 then.outputs.eq(pool.out_width), then.x.eq(pool.pad_left), then.first.eq(1),
             ]
         for branch in range(2):
-            with m.If(begin | (take & (given.branch == branch))):
+            with m.If(begin | (whole & (given.branch == branch))):
                 m.d.sync += state[branch].eq(then)
         with m.If(begin):
             m.d.sync += [state[1].base.eq(-pool.out_width), state[1].entry.eq(-pool.out_width)]
-        with m.If(take & given.last):
+        with m.If(whole & given.last):
             m.d.sync += groups.eq(groups - 1)
+        if parts > 1:
+            m.d.sync += part.eq(part + take)
 
-        # Column: the running maximum of the row. Line: two cycles for its read.
+        # Column: the running maximum of the row, of each branch. Line: two cycles for its read.
         column, line, line_late = (Signal(action, name=n) for n in ("column", "line", "line_late"))
-        running = Signal(data.ArrayLayout(Bytes, 2))
-        so_far, greater, row_maximum = Signal(Bytes), Signal(VECTOR), Signal(Bytes)
-        m.d.comb += so_far.eq(running[column.branch])
+        row_maximum = Signal(part_shape)
         with m.If(advance):
             m.d.sync += [
                 column.eq(act), column.valid.eq(take),
                 line.eq(column), line.data.eq(row_maximum),
                 line_late.eq(line),
             ]
-        for c in range(VECTOR):
-            byte = column.data[c]
+        for c in range(lanes):
+            m.submodules[f"running_{c}"] = running = memory.Memory(
+                shape=8, depth=2 * parts, init=[])
+            read, write = running.read_port(domain="comb"), running.write_port()
+            byte, greater = column.data[c], Signal(name="greater_column")
             m.d.comb += [
-                greater[c].eq(column.first | (byte > so_far[c])),
-                row_maximum[c].eq(Mux(greater[c], byte, so_far[c])),
-            ]
-            for branch in range(2):
+                read.addr.eq(Cat(column.part, column.branch)),
+                greater.eq(column.first | (byte > read.data)),
+                row_maximum[c].eq(Mux(greater, byte, read.data)),
                 # A smaller byte changes nothing: the enable saves the multiplexer.
-                with m.If(advance & column.valid & (column.branch == branch)
-                          & (column.restart | greater[c])):
-                    m.d.sync += running[branch][c].eq(byte)
+                write.addr.eq(read.addr),
+                write.data.eq(byte),
+                write.en.eq(advance & column.valid & (column.restart | greater)),
+            ]
 
         m.submodules.buffer = buffer = memory.Memory(
-            shape=Bytes, depth=self.line_vectors, init=[])
-        read, write = buffer.read_port(), buffer.write_port()
-        stored = Signal(Bytes)
-        m.d.comb += [read.addr.eq(column.entry), read.en.eq(advance)]
+            shape=8 * lanes, depth=self.config.line_vectors * parts, init=[])
+        read, write = buffer.read_port(), buffer.write_port(granularity=8)
+        stored = Signal(part_shape)
+        m.d.comb += [read.addr.eq(Cat(column.part, column.entry)), read.en.eq(advance)]
         with m.If(advance):
             m.d.sync += stored.eq(read.data)
 
         # Give: the maximum over the rows, back into the line buffer or out.
-        both = Signal(Bytes)
-        for c in range(VECTOR):
-            byte, above, greater = line_late.data[c], stored[c], Signal(name="greater_row")
+        both = Signal(part_shape)
+        writing = advance & line_late.valid & line_late.close
+        for c in range(lanes):
+            byte, greater = line_late.data[c], Signal(name="greater_row")
             m.d.comb += [
-                greater.eq(line_late.fresh | (byte > above)),
-                both[c].eq(Mux(greater, byte, above)),
-                write.data[c].eq(Mux(greater | line_late.renew, byte, above)),
+                greater.eq(line_late.fresh | (byte > stored[c])),
+                both[c].eq(Mux(greater, byte, stored[c])),
+                write.en[c].eq(writing & (greater | line_late.renew)),
             ]
         m.d.comb += [
-            write.addr.eq(line_late.entry),
-            write.en.eq(advance & line_late.valid & line_late.close),
+            write.addr.eq(Cat(line_late.part, line_late.entry)),
+            write.data.eq(line_late.data),
             advance.eq(~self.output.valid | self.output.ready),
-            hazard.eq(act.close & Cat(
-                s.valid & s.close & (s.entry == now.entry) for s in (column, line)).any()),
+            hazard.eq(narrow & act.close & Cat(s.valid & s.close for s in (column, line)).any()),
         ]
+        emit = line_late.valid & line_late.emit
+        out = self.output.p
         with m.If(advance):
             m.d.sync += [
-                self.output.valid.eq(line_late.valid & line_late.emit),
-                self.output.p.data.eq(both),
-                self.output.p.branch.eq(line_late.branch),
-                self.output.p.last.eq(line_late.last),
+                self.output.valid.eq(emit & (line_late.part == parts - 1)),
+                out.branch.eq(line_late.branch),
+                out.last.eq(line_late.last),
             ]
+            with m.If(emit):
+                m.d.sync += out.data.as_value().word_select(line_late.part, 8 * lanes).eq(both)
         return m

@@ -7,90 +7,131 @@ one of ``|v|`` at ``2**k`` (``k = -1`` below 1), the 24-bit number is exactly ``
 cannot change the second. The interval is symmetric, so ``v`` may be negative.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import Config
-from .isa import ADD_POINT, CORRECTIONS, MANTISSA, POINT, Correction, Record
+from .isa import ADD_POINT, MANTISSA, POINT, SHIFT, Correction
 
-LATENCY = 10
+LATENCY = 11
 """Cycles from ``operand`` to ``result``."""
 LIMITS_AT = 7
 """Cycles from ``operand`` to its ``zero`` and ``low``."""
 
-OPERAND = 26
-"""Bits of the signed operand: an accumulator, or two bytes ``PAIR`` bits apart."""
-PAIR = 17
-"""Place of the second byte of an add; also the bits of the low factor (one DSP port)."""
-ADD_SHIFT = POINT - ADD_POINT - PAIR
-"""Shift of the record of an add; its bias and mantissa are 0."""
+INSERT_AT = 8
+"""Cycles from ``operand`` to its ``insert`` and ``second``."""
 
-SHIFTED = 35
-"""Signed bits kept of a shifted sum: beyond, any normalised mantissa saturates."""
-INTEGER = 14
-"""Signed bits of the integer part of a value: those of the largest add."""
+OPERAND = 25
+"""Bits of a signed sum, with and without its bias: those that float32 holds."""
+FACTOR = MANTISSA + 1
+LOW = 9
+"""Bits of the factor for the first DSP; in an add a byte stands above them."""
+ADD_PLACES = (POINT - ADD_POINT - LOW) // 2
+"""``Parameters.places`` of an add: its sum stands ``LOW`` bits up."""
+
+NEAR = 9
+"""Lowest bits of a fraction: down to ``2**(k - 24)`` they matter for a tie."""
+FIXED = 15
+"""Bits between the half and those."""
+FRACTION = 1 + FIXED + NEAR
+INTEGER = 10
+"""Signed bits of the integer part. What they do not hold is outside all limits."""
+PRODUCT = OPERAND + FACTOR
+
+
+class Parameters(data.Struct):
+    """An ``isa.Record`` as the lanes use it: scale ``factor * 2**(2 * places - POINT)``."""
+
+    bias: signed(OPERAND)
+    factor: FACTOR
+    places: SHIFT - 1
+
+
+def prepared(record) -> Value:
+    """The bits of the ``Parameters`` of a record."""
+    factor = Mux(record.shift[0], record.mantissa << 1, record.mantissa)
+    return Cat(record.bias[:OPERAND], factor[:FACTOR], record.shift[1:])
 
 
 class AddTerms(wiring.Component):
     """The constants of an add in step with its operands, 0 for everything else; for all lanes.
 
-    ``constants`` are fields of ``isa.Finish``. ``scale_a`` and ``scale_b`` follow ``add`` by 2
-    cycles, ``addend`` by 4.
+    ``constants`` are fields of ``isa.Finish``. ``scale_a`` follows ``add`` by a cycle, ``scale_b``
+    by 2, ``addend`` by 3.
     """
 
     add: In(1)
     constants: In(data.StructLayout({"add_a": MANTISSA, "add_b": MANTISSA, "add_c": signed(36)}))
     scale_a: Out(MANTISSA)
     scale_b: Out(MANTISSA)
-    addend: Out(signed(36 + ADD_SHIFT))
+    addend: Out(signed(36 + LOW))
 
     def elaborate(self, platform):
         m = Module()
-        add1, add2, add3 = (Signal(name=f"add{n}") for n in (1, 2, 3))
+        add1, add2 = Signal(), Signal()
         m.d.sync += [
             add1.eq(self.add),
             add2.eq(add1),
-            add3.eq(add2),
-            self.scale_a.eq(Mux(add1, self.constants.add_a, 0)),
+            self.scale_a.eq(Mux(self.add, self.constants.add_a, 0)),
             self.scale_b.eq(Mux(add1, self.constants.add_b, 0)),
-            self.addend.eq(Mux(add3, self.constants.add_c << ADD_SHIFT, 0)),
+            self.addend.eq(Mux(add2, self.constants.add_c << LOW, 0)),
         ]
         return m
+
+
+def _select(choices, index):
+    """A multiplexer as a tree, which is what fits into LUTs."""
+    if len(choices) == 1:
+        return choices[0]
+    return _select([Mux(index[0], b, a) for a, b in zip(choices[::2], choices[1::2], strict=True)],
+                   index[1:])
+
+
+def _agree(bits):
+    """Whether all bits are equal."""
+    return bits.all() | ~bits.any()
 
 
 class Requantiser(wiring.Component):
     """A pipeline without stalls: one value a cycle, ``LATENCY`` cycles, two DSP48E1.
 
-    With ``add`` clear ``result`` is ``clamp(zero + round(x * mantissa * 2**(shift - POINT)), low,
-    255)`` where ``x = operand + bias``. If ``shift`` is above 1 the highest bit of the mantissa
-    must be set: an ``x << shift`` of more than ``SHIFTED`` bits saturates.
+    With ``add`` clear ``result`` is ``clamp(zero + round(x * factor * 2**(2 * places - POINT)),
+    low, 255)`` where ``x = operand + bias`` must fit ``OPERAND`` bits; ``a`` must be 0.
 
-    With ``add`` set ``operand`` is ``a + (b << PAIR)``, bias and mantissa are 0 and the shift is
-    ``ADD_SHIFT``; ``result`` is ``clamp(round((a * add_a + b * add_b + add_c) * 2**-ADD_POINT) +
+    With ``add`` set operand and bias must be 0, the factor ``b << LOW`` and ``places``
+    ``ADD_PLACES``; ``result`` is ``clamp(round((a * add_a + b * add_b + add_c) * 2**-ADD_POINT) +
     correction, low, 255)``; ``zero`` must be 0.
 
     ``scale_a``, ``scale_b`` and ``addend`` come from ``AddTerms``, whose constants must not change
     while an add is under way, like ``corrections``. ``zero`` and ``low`` are those of the
     operand ``LIMITS_AT`` cycles before.
 
+    With ``insert`` the result is one of ``words`` (a cycle later than ``insert``), chosen by
+    ``second``; operand, bias, factor and ``zero`` must be 0.
+
     Raises ``ValueError`` if the accumulators of ``config`` are wider than ``OPERAND``.
     """
 
     operand: In(signed(OPERAND))
-    record: In(Record)
+    parameters: In(Parameters)
+    a: In(8)
     add: In(1)
     scale_a: In(MANTISSA)
     scale_b: In(MANTISSA)
-    addend: In(signed(36 + ADD_SHIFT))
-    corrections: In(data.ArrayLayout(Correction, CORRECTIONS))
-    zero: In(8)
+    addend: In(signed(36 + LOW))
+    correction: In(Correction)
+    zero: In(signed(9))
     low: In(8)
+    insert: In(1)
+    second: In(1)
+    words: In(data.ArrayLayout(8, 2))
     result: Out(8)
 
     def __init__(self, config: Config):
         if config.acc_width > OPERAND:
             raise ValueError(f"accumulators of {config.acc_width} bits, operands of {OPERAND}")
+        self._width = config.acc_width
         super().__init__()
 
     def elaborate(self, platform):
@@ -103,88 +144,137 @@ class Requantiser(wiring.Component):
                 value = register
             return value
 
-        # 1: the biased sum; the correction of an add.
-        x = after(self.operand + self.record.bias.as_signed(), 1, "x")
-        shift = after(self.record.shift, 1, "shift")
-        mantissa = after(self.record.mantissa, 2, "mantissa")
-        add1 = after(self.add, 1, "add1")
-        add3 = after(add1, 2, "add3")
-        correction = after(self._correction(after, add1), 5, "correction")
-        add5 = after(add3, 2, "add5")
+        def select(value, cycles, name):
+            """Two copies, for bits that would share a part of their multiplexers: with it each
+            takes one and a half LUTs instead of one."""
+            value = after(value, cycles - 1, name)
+            return after(value, 1, f"{name}_last"), ~after(~value, 1, f"{name}_too")
 
-        # 2 and 3: shifted in two steps into the two factors; whether that lost anything.
-        coarse = after((x << (shift[3:] << 3))[:SHIFTED].as_signed(), 1, "coarse")
-        fine = after(shift[:3], 1, "fine")
-        shifted = (coarse << fine)[:SHIFTED]
-        low_factor = after(shifted[:PAIR], 1, "low_factor")
-        high_factor = after(shifted[PAIR:].as_signed(), 1, "high_factor")
-        # One of the two terms is 0: the adder is that of the DSP, a multiplexer would not be.
-        low_scale = after((mantissa + self.scale_a)[:MANTISSA], 1, "low_scale")
-        high_scale = after((mantissa + self.scale_b)[:MANTISSA], 1, "high_scale")
-
-        coarse_lost = after(self._lost(m, x, shift[3:], 8), 1, "coarse_lost")
-        lost = after(coarse_lost | self._lost(m, coarse, fine, 1), 6, "lost")
-        negative = after(x[-1], 7, "negative")
-
-        # 4 and 5: the products.
-        low_product = after(low_factor * low_scale, 1, "low_product")
-        high_sum = after(high_factor * high_scale, 3, "high_sum")
+        # 1 to 4: the biased sum times the low part of the factor. One of the two terms is 0: the
+        # adder is that of the DSP, a multiplexer would not be.
+        factor = self.parameters.factor
+        x = (self.parameters.bias[:self._width] + self.operand[:self._width])[:self._width]
+        x = after(x.as_signed(), 1, "x")
+        scale = after((x + self.scale_a)[:OPERAND].as_signed(), 1, "low_scale")
+        low_factor = after(Cat(factor[:LOW], self.a), 2, "low_factor")
+        low_product = after(scale * low_factor, 1, "low_product")
         low_sum = after((low_product + self.addend)[:48].as_signed(), 1, "low_sum")
 
-        # 6 and 7: the value. In an add the low product has the weight of the high one.
-        aligned = after(Mux(add5, low_sum, low_sum >> PAIR), 1, "aligned")
-        lower = after(Mux(add5, 0, low_sum[:PAIR]), 2, "lower")
-        upper = after((high_sum + aligned)[:POINT - PAIR + INTEGER], 1, "upper")
-        value = Cat(lower, upper)
+        # 2 to 5: the same with the high part, and the sum.
+        scale = after((after(x, 1, "x_late") + self.scale_b)[:OPERAND].as_signed(), 1, "high_scale")
+        high_factor = after(factor[LOW:], 3, "high_factor")
+        high_product = after(scale * high_factor, 1, "high_product")
+        high_sum = after((high_product + (low_sum >> LOW))[:PRODUCT - LOW], 1, "high_sum")
+        value = Cat(after(low_sum[:LOW], 1, "lower"), high_sum)
 
-        # 8: what decides the rounding. ``near`` are the bits of the fraction that must agree for
-        # a tie, down to 2**(k - 24): the fixed ones, and those chosen by the leading one.
-        fraction = value[:POINT]
-        integer = value[POINT:].as_signed()
-        magnitude = Mux(integer < 0, ~integer, integer)
-        near = after(fraction[POINT - 25:POINT - 15], 1, "near")
-        depth = after(Cat((magnitude[i:9] == 0) for i in range(10)), 1, "depth")
-        fixed = fraction[POINT - 15:POINT - 1]
-        fixed_zeros = after(fixed == 0, 1, "fixed_zeros")
-        fixed_ones = after(fixed.all(), 1, "fixed_ones")
-        exact = after(fraction[:POINT - 25] == 0, 1, "exact")
-        half = after(fraction[-1], 1, "half")
+        # Each of the following registers is what a LUT or two make of those before.
+        # 6: shifted by eights, so that the point is at ``POINT - 2 * twos``; what falls off below,
+        # and whether all that falls off above are copies of the sign.
+        eights, eights_too = select(self.parameters.places[2:], 5, "eights")
+        twos, twos_too = select(self.parameters.places[:2], 6, "twos")
+        bottom, top = POINT - 6 - FRACTION, POINT + INTEGER
+        extended = Cat(value, value[-1].replicate(top - PRODUCT))
+        shifted = after(Cat(
+            _select([(extended << 8 * n)[place] for n in range(4)],
+                    eights if place & 16 else eights_too)
+            for place in range(bottom, top)), 1, "shifted")
+        rest = after(Cat(
+            value[start:end].any() & (eights <= (bottom - end) // 8)
+            for start, end in ((0, 1), (1, 5), (5, 9), (9, 13), (13, bottom))), 1, "rest")
+        starts = top - 1 - 16, top - 1 - 24
+        copies = after(Cat(_agree(value[start:][:6])
+                           for first in starts for start in (first, first + 5)), 1, "copies")
+        eights = after(eights, 1, "eights_late")
+        negative = after(value[-1], 3, "negative")
+
+        # 7: shifted by twos. ``near`` are the bits of the fraction that the interval of a tie may
+        # reach; the fixed ones above must agree, and differ from the half.
+        def at(place):
+            return shifted[place - bottom]
+
+        def window(start, size):
+            return Cat(_select([at(place - 2 * n) for n in range(4)],
+                               twos if place & 4 else twos_too)
+                       for place in range(start, start + size))
+
+        def rests(*places):
+            return Cat(at(place) & (twos <= (POINT - FRACTION - 1 - place) // 2)
+                       for place in places).any()
+
+        def differs(*places):
+            return Cat((at(place) ^ one)
+                       & (twos <= (POINT - 2 - place) // 2)
+                       & (twos >= (POINT - FIXED - place) // 2) for place in places).any()
+
+        def overflows(*places):
+            return Cat((at(place) ^ at(top - 1)) & (twos >= (top - place) // 2)
+                       for place in places).any()
+
+        near = after(window(POINT - FRACTION, NEAR), 1, "near")
+        half = after(window(POINT - 1, 1), 1, "half")
+        integer = after(window(POINT, INTEGER).as_signed(), 1, "integer")
+        lowest = POINT - 6 - 1 - FIXED
+        one = at(lowest + 6)  # fixed wherever the point is
+        mixed = after(Cat(
+            differs(*range(lowest + start, lowest + end))
+            for start, end in ((0, 3), (3, 6), (7, 12), (12, 15), (15, 18), (18, 21))), 1, "mixed")
+        one = after(one, 1, "one")
+        rest = after(Cat(
+            rest[:3].any(), rest[3:].any() | rests(bottom + 4, bottom + 5),
+            rests(*range(bottom, bottom + 4))), 1, "rest_late")
+        lost = after(Cat(
+            ((eights >= 2) & ~copies[:2].all()) | ((eights == 3) & ~copies[2:].all()),
+            overflows(*range(top - 7, top - 4)), overflows(*range(top - 4, top - 1))), 1, "lost")
+
+        # 8: with a correction of -1 the zero of an add is -1, and what it does not hit gets 1.
+        magnitude = integer[:8] ^ integer[-1].replicate(8)
+        depth = Cat(after(Cat((magnitude[n:] == 0) for n in range(NEAR - 1)), 1, "depth"), 1)
+        between = after(~mixed.any() & (one ^ half), 1, "between")
+        exact = after(~rest.any(), 1, "exact")
+        lost = after(lost.any(), 1, "lost_late")
+        near = after(near, 1, "near_late")
+        half = after(half, 1, "half_late")
         odd = after(integer[0], 1, "odd")
-        # The zero of an add is 0: the correction takes its place.
-        whole = after(integer + (self.zero | correction).as_signed(), 1, "whole")
+        hit = self._hit(after, factor)
+        whole = Cat(1, integer).as_signed() + Cat(hit, self.zero).as_signed()
+        whole = after(whole[1:].as_signed(), 1, "whole")
         low = after(self.low, 1, "low")
 
-        # 9: round up or not; outside the limits or not (being one below needs no second look).
+        # 9: inside or at the edge of the interval; outside the limits or not (being one below needs
+        # no second look).
+        distance = near ^ ~half.replicate(NEAR)
         deepest = depth & ~(depth << 1)
-        above_half = half & fixed_zeros & (((near & depth) == 0) | ((near == deepest) & exact))
-        below_half = ~half & fixed_ones & ((~near & depth) == 0)
-        up = after(Mux(above_half | below_half, odd, half), 1, "up")
-        below = after(Mux(lost, negative, whole < low), 1, "below")
-        above = after(Mux(lost, ~negative, whole >= 255), 1, "above")
+        parts = [slice(0, 2), slice(2, 4), slice(4, 6), slice(6, 9)]
+        conditions = (between, half, exact, 1)
+        inside = after(Cat(~(distance & depth)[part].any() for part in parts), 1, "inside")
+        edge = after(Cat((near[part] == deepest[part]) & condition
+                         for part, condition in zip(parts, conditions, strict=True)), 1, "edge")
+        between = after(between, 1, "between_late")
+        half = after(half, 1, "half_last")
+        odd = after(odd, 1, "odd_late")
+        below = Mux(lost, negative, (whole < 0) | (~whole[8:].any() & (whole[:8] < low)))
+        other = after(Mux(self.insert, self.second, below), 1, "other")
+        insert = after(self.insert, 1, "insert")
+        above = after(Mux(lost, ~negative, (whole >= 0) & (whole[8:-1].any() | whole[:8].all())),
+                      1, "above")
         byte = after(whole[:8], 1, "byte")
-        low = after(low, 1, "low_9")
+        low = after(low, 1, "low_late")
 
-        # 10
-        m.d.comb += self.result.eq(
-            after(Mux(below, low, Mux(above, 255, (byte + up)[:8])), 1, "result"))
+        # 10: round up or not.
+        tie = (between & inside.all()) | edge.all()
+        up = after(Mux(tie, odd, half) & ~other, 1, "up")
+        base = after(_select([byte, low, *self.words], Cat(other, insert)), 1, "base")
+        above = after(above, 1, "above_late")
+
+        # 11
+        m.d.comb += self.result.eq(after(Mux(above, 255, (base + up)[:8]), 1, "result"))
         return m
 
-    def _lost(self, m, value, places, unit):
-        """Whether ``value << places * unit`` needs more than ``SHIFTED`` bits."""
-        lost = Signal()
-        with m.Switch(places):
-            for n in range(1, 1 << len(places)):
-                top = value[SHIFTED - 1 - n * unit:]
-                with m.Case(n):
-                    m.d.comb += lost.eq(top.any() & ~top.all())
-        return lost
-
-    def _correction(self, after, add1):
-        """-1, 0 or 1 for the pair on ``operand``, two cycles later."""
-        pair = Cat(self.operand[:8], self.operand[PAIR:PAIR + 8])
-        entries = self.corrections
-        hits = after(Cat(entry.valid & (pair == Cat(entry.a, entry.b)) for entry in entries),
-                     1, "hits")
-        ups = Cat(entry.up for entry in entries)
-        down = add1 & (hits & ~ups).any()
-        return after(Cat(add1 & hits.any(), down).as_signed(), 1, "correction")
+    def _hit(self, after, factor):
+        """Whether a correction of 1 hits the bytes of an add, or one of -1 does not."""
+        entry = self.correction
+        differ = Cat(self.a, factor[LOW:LOW + 8]) ^ Cat(entry.a, entry.b)
+        differ = after(Cat(differ[n:n + 3].any() for n in range(0, 16, 3)), 1, "differ")
+        equal = after(~differ.any(), 1, "equal")
+        add = after(self.add, 2, "add")
+        return after(add & ((entry.valid & equal) ^ (entry.valid & ~entry.up)), 5, "hit")

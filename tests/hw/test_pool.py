@@ -130,9 +130,18 @@ def through_bits(rng, count):
             [vector(p, 1, i == count - 1) for i, p in enumerate(pixels)])
 
 
-def rtl_pool(commands, inputs, count, rng=None, rate=1.0, config=None):
+def parts(vectors, lanes):
+    """Vectors as the parts that the lanes of the finisher give."""
+    for value in vectors:
+        for part in range(VECTOR // lanes):
+            data = value >> 8 * lanes * part & (1 << 8 * lanes) - 1
+            yield data | value >> 128 << 8 * lanes
+
+
+def rtl_pool(commands, inputs, count, rng=None, rate=1.0, lanes=8):
     """Outputs as bits, and the cycles from the first input to the last output."""
-    dut = MaxPool(config or Config(line_vectors=64))
+    dut = MaxPool(Config(line_vectors=64, requantisers=lanes))
+    inputs = list(parts(inputs, lanes))
     outputs, cycles = [], []
 
     async def command(ctx):
@@ -225,12 +234,15 @@ def test_full_line_buffer():
     check(rng, [(Geometry(5, 33), (3, 1))])
 
 
-def test_throughput():
-    """A vector a cycle, two cycles before each pass, four of latency."""
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_throughput(lanes):
+    """A part of a vector a cycle, two cycles before each pass, four of latency."""
     rng = random.Random(5)
     commands, inputs, expected = passes(rng, Geometry(13, 13), (1, 1))
     plain, vectors = through_bits(rng, 50)
     outputs, cycles = rtl_pool(
-        [*commands, plain], [*inputs, *vectors], sum(map(len, expected)) + 50)
+        [*commands, plain], [*inputs, *vectors], sum(map(len, expected)) + 50,
+        lanes=lanes)
+    assert by_branch(outputs) == (expected[0], expected[1] + vectors)
     assert len(outputs) == 6 * 6 * 2 + 50
-    assert cycles == 2 * (len(commands) + 1) + len(inputs) + 50 + 4
+    assert cycles == 2 * (len(commands) + 1) + (len(inputs) + 50) * VECTOR // lanes + 4

@@ -1,15 +1,25 @@
 """One lane against float32 (requantise) and exact two-step rounding (add), a value every cycle."""
 
+import itertools
 import random
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from amaranth.hdl import Elaboratable, Module
+from amaranth.hdl import Elaboratable, Module, Signal
 
 from hw.config import Config
-from hw.isa import ADD_POINT, CORRECTIONS, POINT
-from hw.requantise import ADD_SHIFT, LATENCY, LIMITS_AT, PAIR, AddTerms, Requantiser
+from hw.isa import ADD_POINT, CORRECTIONS, POINT, Record
+from hw.requantise import (
+    ADD_PLACES,
+    LATENCY,
+    LIMITS_AT,
+    LOW,
+    OPERAND,
+    AddTerms,
+    Requantiser,
+    prepared,
+)
 
 from .streams import simulate, ticked
 
@@ -21,41 +31,51 @@ def requantise(values):
 
 
 def add(pairs, constants, low):
-    return run([(a | b << PAIR, {"shift": ADD_SHIFT}, 1, 0, low) for a, b in pairs], constants)
+    down = any(entry["valid"] and not entry["up"] for entry in constants["corrections"])
+    return run([(pair, None, 1, -down, low) for pair in pairs], constants)
 
 
 class Lane(Elaboratable):
-    """A requantiser with the constants of an add."""
+    """A requantiser for a record or the constants of an add."""
 
     def __init__(self):
-        self.lane, self.terms = Requantiser(Config()), AddTerms()
+        self.lane, self.terms = Requantiser(Config(acc_width=25)), AddTerms()
+        self.record, self.b = Signal(Record), Signal(8)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.lane, m.submodules.terms = lane, terms = self.lane, self.terms
         m.d.comb += terms.add.eq(lane.add)
+        with m.If(lane.add):
+            m.d.comb += [lane.parameters.factor.eq(self.b << LOW),
+                         lane.parameters.places.eq(ADD_PLACES)]
+        with m.Else():
+            m.d.comb += lane.parameters.as_value().eq(prepared(self.record))
         m.d.comb += [getattr(lane, name).eq(getattr(terms, name))
                      for name in ("scale_a", "scale_b", "addend")]
         return m
 
 
 def run(values, constants=None):
-    """One value a cycle: (operand, record, add, zero, low), the limits when they are due."""
+    """One value a cycle: (operand or pair, record, add, zero, low), the limits when due."""
     whole = Lane()
     dut = whole.lane
     results = []
 
     async def drive(ctx):
         if constants:
-            corrections = constants["corrections"]
             ctx.set(whole.terms.constants,
                     {name: value for name, value in constants.items() if name != "corrections"})
-            ctx.set(dut.corrections, corrections)
+            for correction in constants["corrections"]:
+                ctx.set(dut.correction, correction)
         for cycle in range(len(values) + LIMITS_AT):
             if cycle < len(values):
                 operand, record, is_add, _, _ = values[cycle]
-                ctx.set(dut.operand, operand)
-                ctx.set(dut.record, record)
+                a, b = operand if is_add else (0, 0)
+                ctx.set(dut.operand, 0 if is_add else operand)
+                ctx.set(whole.record, {} if is_add else record)
+                ctx.set(dut.a, a)
+                ctx.set(whole.b, b)
                 ctx.set(dut.add, is_add)
             if cycle >= LIMITS_AT:
                 *_, zero, low = values[cycle - LIMITS_AT]
@@ -140,23 +160,33 @@ def test_near_ties():
     assert requantise(values) == float32_model(values)
 
 
+def factors(product):
+    """Two factors of at most 24 bits, or None."""
+    candidates = np.arange(max(1, product >> 24) + 1, 1 << 18)
+    found = candidates[product % candidates == 0]
+    return (product // int(found[0]), int(found[0])) if len(found) else None
+
+
 def test_exact_edges_of_the_tie():
     # |f - 1/2| just inside, at and just beyond 2**(k - 24), for every place of the leading one.
-    values, expected = [], []
+    fine = 11  # bits of the distances below that
+    values, expected, seen = [], [], set()
     for k in range(-1, 9):
-        shift = max(0, k - 5)
-        unit = Fraction(1 << shift, 1 << 25)  # of x, with the mantissa 2**23
-        edge = Fraction(2)**(k - 24)
-        for integer in {0} if k < 0 else {1 << k, (1 << k) + 1, (2 << k) - 2, (2 << k) - 1}:
-            for distance in (-edge, edge):
-                for beyond in (-unit, 0, unit):
-                    exact = integer + Fraction(1, 2) + distance + beyond
-                    for sign in (1, -1):
-                        x = int(sign * exact / unit)
-                        assert x * unit == sign * exact
-                        zero = 0 if sign > 0 else 255
-                        values.append((0, x, 1 << 23, shift, zero, 0))
-                        expected.append(min(max(zero + two_steps(sign * exact), 0), 255))
+        integers = [0] if k < 0 else [1 << k, (1 << k) + 1, (2 << k) - 2, (2 << k) - 1]
+        for integer, side, beyond in itertools.product(integers, (1, -1), (-1, 0, 1)):
+            edge = ((2 * integer + 1 << 23 - k) + side) << fine
+            product = next((product for off in range(1, 100)
+                            if factors(product := edge + side * beyond * off)), None)
+            if product is None:
+                continue
+            seen.add((k, side, beyond))
+            x, mantissa = factors(product)
+            for sign in (1, -1):
+                zero = 0 if sign > 0 else 255
+                values.append((0, sign * x, mantissa, POINT - 24 + k - fine, zero, 0))
+                exact = Fraction(sign * product, 1 << 24 - k + fine)
+                expected.append(min(max(zero + two_steps(exact), 0), 255))
+    assert len(seen) == 10 * 2 * 3
     assert requantise(values) == expected
 
 
@@ -173,17 +203,18 @@ def test_saturation():
 
 
 def test_whole_range_of_sums():
-    # Sums beyond float32's integers: exact by the rule of isa.Finish.
+    # Mantissas need not be normalised, sums may be those that float32 just holds.
     rng = random.Random(5)
+    limit = 1 << OPERAND - 1
     values, expected = [], []
-    for _ in range(500):
-        operand = rng.randrange(-(1 << 25), 1 << 25)
-        bias = rng.choice((-(1 << 31), (1 << 31) - 1, rng.randrange(-(1 << 31), 1 << 31)))
-        mantissa = rng.randrange(1 << 23, 1 << 24)
+    for _ in range(1000):
+        x = rng.choice((-limit, limit - 1, rng.randrange(-limit, limit)))
+        operand = rng.randrange(-limit, limit)
+        mantissa = rng.randrange(1 << rng.randrange(1, 25))
         shift = rng.choice((0, 1, 2, 3, rng.randrange(32)))
         zero, low = limits(rng)
-        values.append((operand, bias, mantissa, shift, zero, low))
-        exact = Fraction((operand + bias) * mantissa << shift, 1 << POINT)
+        values.append((operand, x - operand, mantissa, shift, zero, low))
+        exact = Fraction(x * mantissa << shift, 1 << POINT)
         expected.append(min(max(zero + two_steps(exact), low), 255))
     assert requantise(values) == expected
 
@@ -240,7 +271,7 @@ def test_modes_alternate():
         zero, low = limits(rng)
         if n % 3 == 0:
             pair = rng.randrange(256), rng.randrange(256)
-            values.append((pair[0] | pair[1] << PAIR, {"shift": ADD_SHIFT}, 1, 0, low))
+            values.append((pair, None, 1, 0, low))
             expected += add_model([pair], constants, low)
         else:
             x, record = rng.randrange(-1000, 1000), scale_record(0.37)
