@@ -98,9 +98,8 @@ class Profile(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        scan, fresh = Signal.like(self.address), Signal(init=1)
-        clearing, cleared = Signal(), Signal()
-        m.d.comb += clearing.eq(fresh & (scan < STATES))
+        scan, fresh = Signal.like(self.address, name="scan"), Signal(init=1)
+        clearing, cleared = Signal(init=1), Signal()
 
         # Visit, first cycle: the low bits of a word. A waiting read goes before the scan.
         # No word is visited twice in a row: its upper bits are still on their way back then.
@@ -126,9 +125,11 @@ class Profile(wiring.Component):
         with m.If(clearing):
             m.d.sync += low.eq(0)
         with m.If(self.clear & ~cleared):
-            m.d.sync += [scan.eq(0), fresh.eq(1)]
+            m.d.sync += [scan.eq(0), fresh.eq(1), clearing.eq(1)]
         with m.Elif(~wanted & ~again):
             m.d.sync += scan.eq(scan + 1)
+            with m.If(scan == STATES - 1):
+                m.d.sync += clearing.eq(0)
             with m.If(scan == self.words - 1):
                 m.d.sync += [scan.eq(0), fresh.eq(0)]
 

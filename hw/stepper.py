@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out
 from .config import VECTOR, Config
 from .interfaces import Bytes
 from .isa import ACT_ADDRESS, COUNT
-from .walker import Cursor, Tile, advance
+from .raster import COLUMN, Cursor, jumped
+from .walker import tile_layout
 
 READ_LATENCY = 2
 """Of the activation memory."""
@@ -53,7 +54,7 @@ class Stepper(wiring.Component):
     def __init__(self, config: Config, room: int):
         self.config, self.room = config, room
         super().__init__({
-            "tile": In(stream.Signature(Tile)),
+            "tile": In(stream.Signature(tile_layout(config))),
             "read_enable": Out(config.pixels),
             "read_address": Out(data.ArrayLayout(ACT_ADDRESS, config.pixels)),
             "read_data": In(data.ArrayLayout(Bytes, config.pixels)),
@@ -73,7 +74,7 @@ class Stepper(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, pixels = self.config, self.config.pixels
-        tile = Signal(Tile)
+        tile = Signal(tile_layout(config))
         busy = Signal()
         cursor = Signal(Cursor)
         index = Signal(range(config.strip_steps))
@@ -86,9 +87,20 @@ class Stepper(wiring.Component):
         take, taken = Signal(), Signal()
         offered = self.tile.payload
 
-        following = [cursor]
-        for _ in range(pixels):
-            following.append(advance(m, tile.raster, following[-1], tile.first_column))
+        def reads_map(row, column):
+            return ((row >= 0) & (row < tile.raster.height)
+                    & (column >= tile.left) & (column < tile.right))
+
+        places, is_inside = [cursor], [reads_map(cursor.row, cursor.column)]
+        for n, jump in enumerate(tile.raster.lanes):
+            places.append(jumped(m, jump, cursor, f"place_{n + 1}"))
+            # Both ways at once: to look at the place itself would be an addition later.
+            wrapped, direct = (
+                reads_map((cursor.row + way.row)[:len(cursor.row)].as_signed(),
+                          (cursor.column + way.column)[:COLUMN])
+                for way in (jump.wrapped, jump.direct))
+            is_inside.append(Mux(cursor.column >= jump.limit, wrapped, direct))
+        step_over = jumped(m, tile.raster.step, cursor, "step_over")
         m.d.comb += [
             last_step.eq(index == tile.steps - 1),
             room_here.eq(~tile.last | Mux(tile.half, room[-1] != 0, room[0] != 0)),
@@ -100,10 +112,7 @@ class Stepper(wiring.Component):
             self.ends.eq(issue & last_step & tile.ends),
         ]
         with m.If(issue):
-            m.d.sync += [
-                index.eq(index + 1),
-                cursor.eq(Mux(tile.raster.single, following[1], following[pixels])),
-            ]
+            m.d.sync += [index.eq(index + 1), cursor.eq(step_over)]
             with m.If(last_step):
                 m.d.sync += busy.eq(0)
         m.d.sync += taken.eq(take)
@@ -141,11 +150,8 @@ class Stepper(wiring.Component):
         ]
         inside = Signal(pixels)
         for lane in range(pixels):
-            here = following[lane]
-            m.d.comb += inside[lane].eq(
-                (here.row >= 0) & (here.row < tile.raster.height)
-                & (here.column >= 0) & (here.column < tile.raster.width)
-                & (lane < step.lanes))
+            here = places[lane]
+            m.d.comb += inside[lane].eq(is_inside[lane] & (lane < step.lanes))
             m.d.sync += [
                 self.read_address[lane].eq(here.address),
                 self.read_enable[lane].eq(issue & inside[lane]),

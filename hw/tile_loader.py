@@ -9,7 +9,7 @@ from .interfaces import Bytes, ParameterWrite
 from .isa import RECORD_VECTORS, ParameterKind
 from .multiplier import TableBlock
 from .stepper import Blocked
-from .walker import Tile
+from .walker import tile_layout
 
 SWAP_DELAY = 5
 """Cycles from the hand-over of a tile to its swap at the rows (``hw.stepper``)."""
@@ -36,8 +36,8 @@ class TileLoader(wiring.Component):
         self.settle = max(0, last_table - config.tile_vectors + TableBlock.LOAD_CYCLES) \
             if config.table_rows else 0
         super().__init__({
-            "tile": In(stream.Signature(Tile)),
-            "loaded": Out(stream.Signature(Tile)),
+            "tile": In(stream.Signature(tile_layout(config))),
+            "loaded": Out(stream.Signature(tile_layout(config))),
             "available": In(range(config.weight_vectors + 1)),
             "read_offset": Out(range(config.weight_vectors)),
             "read_enable": Out(1),

@@ -1,6 +1,4 @@
-"""The loops of a pass: strips of pixels, and the weight tiles that each strip meets."""
-
-from contextlib import contextmanager
+"""The loops of a pass over the weight tiles that each strip of pixels meets."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -8,208 +6,29 @@ from amaranth.lib.wiring import In, Out
 
 from .config import Config
 from .isa import ACT_ADDRESS, COUNT, Average, ParameterKind, Source, Walk
+from .raster import COLUMN, Cursor, raster_layout
+from .strips import StripWalker
 
-POSITION = signed(13)
-"""Row or column of the input map, a window beyond its edges included."""
-
-
-class Cursor(data.Struct):
-    """A pixel of the output raster, and where the tap at hand reads for it."""
-
-    x: 11
-    """Output column."""
-    column: POSITION
-    row: POSITION
-    address: ACT_ADDRESS
+TAP = 4
 
 
-class Raster(data.Struct):
-    """Constants of a pass by which a cursor moves and padding is found."""
-
-    last_x: 11
-    stride: 3
-    row_jump: ACT_ADDRESS
-    """Address step from the last column of a row to the first of the next."""
-    width: 11
-    height: 11
-    pad_value: 8
-    single: 1
-
-
-def advance(m, raster, cursor, first_column):
-    """The cursor one output pixel further; ``first_column`` is the tap's column at x = 0."""
-    following = Signal(Cursor)
-    wrap = Signal()
-    m.d.comb += [
-        wrap.eq(cursor.x == raster.last_x),
-        following.x.eq(Mux(wrap, 0, cursor.x + 1)),
-        following.column.eq(Mux(wrap, first_column, cursor.column + raster.stride)),
-        following.row.eq(cursor.row + Mux(wrap, raster.stride, 0)),
-        following.address.eq(cursor.address + Mux(wrap, raster.row_jump, raster.stride)),
-    ]
-    return following
-
-
-class Strip(data.Struct):
-    """Consecutive output pixels that meet every tile of a group before the next strip does."""
-
-    start: Cursor
-    """The first pixel at tap (0, 0) of plane 0."""
-    steps: 7
-    lanes: 3
-    """Pixels of the last step."""
-    last: 1
-    """The last strip of the raster."""
-
-
-class StripWalker(wiring.Component):
-    """The strips of a pass, over and over (once for every group) until the next command.
-
-    Takes ``steps`` cycles a strip, which is the time the array needs for the shortest one (a
-    single tile), so that the array never waits for it. ``raster`` is stable until the next command,
-    which is taken at any time. Latency: 4 cycles and ``stride`` to the first strip.
-    """
-
-    def __init__(self, config: Config):
-        self.config = config
-        super().__init__({
-            "command": In(stream.Signature(data.StructLayout({"walk": Walk, "source": Source}))),
-            "raster": Out(Raster),
-            "strip": Out(stream.Signature(Strip)),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        pixels = self.config.pixels
-        walk, source, raster = Signal(Walk), Signal(Source), self.raster
-        cursor = Signal(Cursor)
-        origin_row = Signal(POSITION)
-        first_column = Signal(POSITION)
-        strip, step = Signal(12), Signal(7)
-        steps = Signal(7)
-        last_lanes = Signal(3)
-        offer = self.strip.payload
-
-        following = [cursor]
-        for _ in range(pixels):
-            following.append(advance(m, raster, following[-1], first_column))
-        step_over = Signal(Cursor)
-        first = Signal(Cursor)
-        gap = Signal(signed(12))
-        turn = Signal.like(source.stride)
-        m.d.comb += [
-            self.command.ready.eq(1),
-            step_over.eq(Mux(raster.single, following[1], following[pixels])),
-            steps.eq(walk.steps + (strip < walk.long_strips)),
-            first_column.eq(-source.pad_left),
-            first.x.eq(0),
-            first.column.eq(first_column),
-            first.row.eq(origin_row),
-            first.address.eq(source.address),
-            last_lanes.eq(Mux(raster.single, 1, (source.pixels - 1) % pixels + 1)),
-            raster.stride.eq(source.stride),
-            raster.width.eq(source.width),
-            raster.height.eq(source.height),
-            raster.pad_value.eq(source.pad_value),
-            raster.single.eq(source.single),
-        ]
-        m.d.sync += [raster.last_x.eq(source.out_width - 1),
-                     gap.eq(source.width - source.out_width)]
-
-        with m.If(self.strip.ready):
-            m.d.sync += self.strip.valid.eq(0)
-        @contextmanager
-        def state(name):
-            """A state that a command ends."""
-            with m.State(name):
-                yield
-                with m.If(self.command.valid):
-                    m.next = "PREPARE"
-
-        with m.FSM():
-            with state("IDLE"):
-                pass
-            with state("PREPARE"):
-                # Products with the stride, by additions.
-                m.d.sync += [
-                    turn.eq(turn + 1),
-                    origin_row.eq(origin_row + Mux(turn == 0, -source.pad_top, source.row)),
-                ]
-                with m.If(turn != 0):
-                    m.d.sync += raster.row_jump.eq(raster.row_jump + gap + 1)
-                with m.If(turn == source.stride):
-                    m.next = "REWIND"
-            with state("REWIND"):
-                m.d.sync += cursor.eq(first)
-                m.next = "OFFER"
-            with state("OFFER"):
-                with m.If(~self.strip.valid | self.strip.ready):
-                    m.d.sync += [
-                        self.strip.valid.eq(1),
-                        offer.start.eq(cursor),
-                        offer.steps.eq(steps),
-                        offer.last.eq(strip + 1 == walk.strips),
-                        offer.lanes.eq(Mux(
-                            strip + 1 == walk.strips, last_lanes, Mux(raster.single, 1, pixels))),
-                        cursor.eq(step_over),
-                        step.eq(2),
-                    ]
-                    with m.If(strip + 1 == walk.strips):
-                        m.d.sync += strip.eq(0)
-                        m.next = "REWIND"
-                    with m.Else():
-                        m.d.sync += strip.eq(strip + 1)
-                        with m.If(steps != 1):
-                            m.next = "WALK"
-            with state("WALK"):
-                # `steps` already belongs to the strip after the one that is walked.
-                m.d.sync += [cursor.eq(step_over), step.eq(step + 1)]
-                with m.If(step == offer.steps):
-                    m.next = "OFFER"
-        with m.If(self.command.valid):
-            m.d.sync += [
-                walk.eq(self.command.payload.walk),
-                source.eq(self.command.payload.source),
-                self.strip.valid.eq(0),
-                strip.eq(0),
-                turn.eq(0),
-                origin_row.eq(0),
-                raster.row_jump.eq(0),
-            ]
-        return m
-
-
-class Tile(data.Struct):
+def tile_layout(config: Config) -> data.StructLayout:
     """One weight tile against one strip, or a block of parameters (``parameters``).
 
-    ``offset`` is the tile's place in the weight ring behind the released pointer; ``release`` frees
-    it once read, when no later strip needs it.
+    * ``offset``: its place in the weight ring behind the released pointer; ``release`` frees it
+      once read, when no later strip needs it.
+    * ``left``, ``right``: the tap reads inside the map from column ``left`` up to before ``right``
+      (columns as in ``raster.Cursor``).
+    * ``first``, ``last``: of its sums, which start at zero and leave.
+    * ``group_end``: with ``last``, the strip ends this branch's group.
+    * ``begins``, ``ends``: first and last tile of the pass.
     """
-
-    parameters: 1
-    kind: ParameterKind
-    parity: 1
-    offset: 14
-    release: 1
-    start: Cursor
-    first_column: POSITION
-    raster: Raster
-    steps: 7
-    lanes: 3
-    half: 1
-    branch: 1
-    first: 1
-    """First tile of the sums: they start at zero."""
-    last: 1
-    """Last tile of the sums: they leave."""
-    group_end: 1
-    """With ``last``: the strip ends this branch's group."""
-    begins: 1
-    """First tile of the pass."""
-    ends: 1
-    """Last tile of the pass."""
-    chained: 1
-    layer: COUNT
+    return data.StructLayout({
+        "parameters": 1, "kind": ParameterKind, "parity": 1, "offset": 14, "release": 1,
+        "start": Cursor, "left": signed(TAP + 1), "right": COLUMN, "raster": raster_layout(config),
+        "steps": 7, "lanes": 3, "half": 1, "branch": 1, "first": 1, "last": 1, "group_end": 1,
+        "begins": 1, "ends": 1, "chained": 1, "layer": COUNT,
+    })
 
 
 TileCommand = data.StructLayout({
@@ -221,14 +40,15 @@ class TileWalker(wiring.Component):
     """The tiles of a pass in the order of the weight stream (``isa.Walk``), one each two cycles.
 
     Parameter blocks come before the tiles that need them. Tiles of the last strip of a group are
-    released as they are read, so that their room in the ring can be filled again at once.
+    released as they are read, and with ``refetch`` those of every strip, so that their room in the
+    ring can be filled again at once.
     """
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
             "command": In(stream.Signature(TileCommand)),
-            "tile": Out(stream.Signature(Tile)),
+            "tile": Out(stream.Signature(tile_layout(config))),
             "idle": Out(1),
         })
 
@@ -240,7 +60,7 @@ class TileWalker(wiring.Component):
         walk, source = work.walk, work.source
         tile = self.tile.payload
         groups_a, groups_b, plane = Signal(8), Signal(8), Signal(8)  # groups still to come
-        tap_x, tap_y = Signal(4), Signal(4)
+        tap_x, tap_y = Signal(TAP), Signal(TAP)
         half, branch = Signal(), Signal()
         group_parity, pass_parity = Signal(), Signal()
         offset = Signal(14)
@@ -271,7 +91,9 @@ class TileWalker(wiring.Component):
         m.d.comb += row_gap.eq(source.width - walk.kernel + 1)
         with m.If(center_rows.any()):
             m.d.sync += [center.eq(center + source.width), center_rows.eq(center_rows - 1)]
-        column_shift, row_shift = Signal(4), Signal(4)
+        column_shift, row_shift = Signal(TAP), Signal(TAP)
+        edge = Signal(COLUMN)
+        m.d.sync += edge.eq(source.width + source.pad_left)
         with m.If(branch):
             m.d.comb += [column_shift.eq(tap_x), row_shift.eq(tap_y)]
         with m.Else():
@@ -358,12 +180,12 @@ class TileWalker(wiring.Component):
                         tile.parity.eq(group_parity),
                         tile.offset.eq(offset),
                         tile.release.eq(strip.last),
-                        tile.start.x.eq(strip.start.x),
-                        tile.start.column.eq(strip.start.column + column_shift),
+                        tile.start.column.eq(strip.start.column),
                         tile.start.row.eq(strip.start.row + row_shift),
                         tile.start.address.eq(
                             strip.start.address + tap_offset + plane_offset),
-                        tile.first_column.eq(column_shift - source.pad_left),
+                        tile.left.eq(source.pad_left - column_shift),
+                        tile.right.eq(edge - column_shift),
                         tile.raster.eq(strips.raster),
                         tile.steps.eq(strip.steps),
                         tile.lanes.eq(strip.lanes),

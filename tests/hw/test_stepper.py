@@ -40,9 +40,6 @@ class Map:
         self.memory = {self.base + p * source["plane"] + y * width + x: self.x[p, y, x].tolist()
                        for p in range(walk["planes"]) for y in range(height) for x in range(width)}
         self.tiles = [tile for tile in reference.tiles(work) if not tile["parameters"]]
-        for tile in self.tiles:
-            tile["raster"] |= {"row_jump": (width - source["out_width"] + 1) * source["stride"]
-                               % 65536}
         strips = list(strips_of(work, config))
         per_strip = len(self.tiles) // len(strips)
         self.first_pixels = [strip[0] for strip in strips for _ in range(per_strip)]

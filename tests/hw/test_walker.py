@@ -6,7 +6,7 @@ import pytest
 
 from hw.config import Config
 from hw.isa import Average, ParameterKind
-from hw.walker import StripWalker, TileCommand, TileWalker
+from hw.walker import TileCommand, TileWalker
 
 from .programs import bits_of
 from .streams import receive, send, simulate, ticked
@@ -64,10 +64,32 @@ def cursor(source, pixel, ky, kx, plane):
     """Where a tap of an output pixel reads."""
     y, x = divmod(pixel, source["out_width"])
     row, column = y * source["stride"], x * source["stride"]
-    return {"x": x, "row": (source["row"] + y) * source["stride"] - source["pad_top"] + ky,
-            "column": column - source["pad_left"] + kx,
+    return {"row": (source["row"] + y) * source["stride"] - source["pad_top"] + ky,
+            "column": column,
             "address": (source["address"] + (row + ky) * source["width"] + column + kx
                         + plane * source["plane"]) % 65536}
+
+
+def jump(source, pixels):
+    """From an output pixel to that so many further on; one pixel on wraps at the last column."""
+    stride, width, last_x = source["stride"], source["width"], source["out_width"] - 1
+    rows, columns = (0, 1) if pixels == 1 else divmod(pixels, source["out_width"])
+    limit = last_x * stride if pixels == 1 else (last_x - columns) * stride + 1
+
+    def move(y, x):
+        return {"column": x * stride % 4096, "row": y * stride,
+                "address": (y * width + x) * stride % 65536}
+
+    return {"limit": limit,
+            "direct": move(rows, columns),
+            "wrapped": move(rows + 1, columns - source["out_width"])}
+
+
+def raster_of(source, config):
+    return {"step": jump(source, 1 if source["single"] else config.pixels),
+            "lanes": [jump(source, n) for n in range(1, config.pixels)],
+            "height": source["height"], "pad_value": source["pad_value"],
+            "single": source["single"]}
 
 
 class Reference:
@@ -114,10 +136,9 @@ class Reference:
                         "offset": 0 if last_strip else number * self.config.tile_vectors,
                         "release": int(last_strip),
                         "start": cursor(source, first_pixel, ky, kx, plane),
-                        "first_column": kx - source["pad_left"],
-                        "raster": {"last_x": source["out_width"] - 1, "stride": source["stride"],
-                                   "width": source["width"], "height": source["height"],
-                                   "pad_value": source["pad_value"], "single": source["single"]},
+                        "left": source["pad_left"] - kx,
+                        "right": source["width"] + source["pad_left"] - kx,
+                        "raster": raster_of(source, self.config),
                         "steps": steps, "lanes": lanes, "half": half, "branch": branch,
                         "first": int((ky, kx, plane) == sums[0]),
                         "last": int((ky, kx, plane) == sums[-1]),
@@ -131,8 +152,11 @@ class Reference:
 
 def fields(found, like):
     """The fields of a payload that ``like`` names, as plain numbers."""
-    return {name: fields(found[name], value) if isinstance(value, dict) else
-            type(value)(found[name]) for name, value in like.items()}
+    if isinstance(like, dict):
+        return {name: fields(found[name], value) for name, value in like.items()}
+    if isinstance(like, list):
+        return [fields(found[n], value) for n, value in enumerate(like)]
+    return type(like)(found)
 
 
 def rtl_tiles(config, works, counts, rng, rate):
@@ -190,30 +214,3 @@ def test_a_tile_every_two_cycles():
     assert gaps[:4] == [1] * 4, "five blocks of parameters"
     for start in range(5, len(times), tiles_of_strip):
         assert gaps[start:start + tiles_of_strip - 1] == [2] * (tiles_of_strip - 1)
-
-
-def test_strips_as_fast_as_their_steps():
-    """With a strip taken at once the next one is there after its steps, a new group's after one
-    more."""
-    config = Config(pixels=2)
-    dut = StripWalker(config)
-    walk = {"groups_b": 3, "planes": 1, "kernel": 1, "strips": 4, "long_strips": 2, "steps": 6}
-    source = {"width": 13, "height": 9, "out_width": 13, "pixels": 51, "stride": 1}
-    times, strips = [], []
-
-    async def bench(ctx):
-        ctx.set(dut.strip.ready, 1)
-        await send(ctx, dut.command, [{"walk": walk, "source": source}])
-        cycle = 0
-        while len(times) < 12:
-            valid, strip = await ticked(ctx, dut.strip.valid, dut.strip.payload)
-            if valid:
-                times.append(cycle)
-                strips.append((strip.steps, strip.lanes, strip.last, strip.start.address))
-            cycle += 1
-
-    simulate(dut, bench)
-    group = [(7, 2, 0, 0), (7, 2, 0, 14), (6, 2, 0, 28), (6, 1, 1, 40)]
-    assert strips == group * 3
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
-    assert all(gap <= steps for gap, (steps, *_) in zip(gaps, strips, strict=False))
