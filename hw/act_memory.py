@@ -104,7 +104,8 @@ class ActMemory(wiring.Component):
                     memory.read_address.eq(row),
                     outputs[bank][chunk].as_value().eq(memory.read_data),
                     memory.write_enable.eq(
-                        writing & write_inside & (write.address[:bank_bits] == bank)
+                        writing & ~write.skip & write_inside
+                        & (write.address[:bank_bits] == bank)
                         & (write.address[bank_bits:] >> exact_log2(CHUNK) == chunk)),
                     memory.write_address.eq(write.address[bank_bits:]),
                     memory.write_data.eq(write.data),
@@ -120,7 +121,7 @@ class ActMemory(wiring.Component):
             m.d.comb += self.read_data[lane].eq(
                 (outputs[bank] if lanes > 1 else outputs[0])[chunk if chunks > 1 else 0])
 
-        write_fault = writing & ~write_inside
+        write_fault = writing & ~write.skip & ~write_inside
         m.d.sync += [
             self.fault.eq((self.read_enable != reading) | write_fault),
             self.fault_source.eq(Mux(write_fault, source, READS)),

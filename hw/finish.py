@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
@@ -51,9 +51,9 @@ class Finisher(wiring.Component):
     A vector enters in ``config.phases`` parts, one a cycle: first those that come back for their
     next stage, then new results. So a pass takes ``phases * (1 + rescale + add)`` cycles a vector,
     but at least 4 cycles a vector and stage if it has an average, and a stage ``LATENCY + 2``
-    cycles to the next one or to the output. Nothing stalls once taken: a result is taken only when
-    the FIFOs have room for it at every stage, so neither they nor a slow ``output`` can lock the
-    loop.
+    cycles to the next one, one more to the output. Nothing stalls once taken: a result is taken
+    only when the FIFOs have room for it at every stage, so neither they nor a slow ``output`` can
+    lock the loop.
 
     With an average the results of the next branch or group wait until the sums of this one are
     taken (about 30 cycles a group). A pass begins when the one before has left the lanes.
@@ -96,7 +96,7 @@ class Finisher(wiring.Component):
         m.submodules.slots = slots = Slots(self._config)
         m.submodules.sums = sums = Sums(self._config)
         m.submodules.loop = loop = SyncFIFO(width=loop_layout.size, depth=vectors * phases)
-        m.submodules.given = given = SyncFIFO(
+        m.submodules.given = given = SyncFIFOBuffered(
             width=self.output.payload.shape().size, depth=vectors * phases)
         wiring.connect(m, wiring.flipped(self.parameters), slots.write)
 
@@ -314,7 +314,7 @@ class Finisher(wiring.Component):
             self.output.payload.eq(given.r_data),
             given.r_en.eq(self.output.ready),
             self.group_done.eq(whole & to_output & leaving.closes),
-            self.idle.eq(~active & ~given.r_rdy),
+            self.idle.eq(~active & (given.level == 0)),
         ]
         m.d.sync += in_flight.eq(in_flight + starts - (whole & (to_sums | to_output)))
         self._probe(m, part, whole & ~(gives_sums & (leaving.stage == Stage.AVERAGE)),

@@ -19,10 +19,14 @@ class Transfer(data.Struct):
 
 
 class ActWrite(data.Struct):
-    """A vector for the activation memory."""
+    """A vector for the activation memory.
+
+    ``skip``: it is not written, and its writer reports why.
+    """
 
     address: ACT_ADDRESS
     data: Bytes
+    skip: 1
 
 
 class OutputVector(data.Struct):

@@ -15,7 +15,7 @@ SAVED = 4
 RUNS = 8
 """Runs that may be under way; with short runs (one row of a small map) this is the limit."""
 
-Run = data.StructLayout({"target": ACT_ADDRESS, "count": 16, "last": 1})
+Run = data.StructLayout({"target": ACT_ADDRESS, "last_offset": 16, "last": 1})
 
 
 class Loader(wiring.Component):
@@ -55,7 +55,8 @@ class Loader(wiring.Component):
         m = Module()
         burst = self.config.burst
         m.submodules.cutter = cutter = BurstCutter(burst, count_width=16)
-        m.submodules.runs = runs = fifo.SyncFIFO(width=Run.size, depth=RUNS)
+        # Buffered: what it gives comes from registers, for the comparison behind it.
+        m.submodules.runs = runs = fifo.SyncFIFOBuffered(width=Run.size, depth=RUNS)
         wiring.connect(m, cutter.request, wiring.flipped(self.client.request))
 
         # Requests: one run is both a transfer of the cutter and a piece of work for the writer.
@@ -77,7 +78,7 @@ class Loader(wiring.Component):
             cutter.transfer.valid.eq(busy & runs.w_rdy),
             asked.eq(cutter.transfer.valid & cutter.transfer.ready),
             new_run.target.eq(target),
-            new_run.count.eq(load.count),
+            new_run.last_offset.eq(load.count - 1),
             new_run.last.eq(last),
             runs.w_en.eq(asked),
         ]
@@ -103,13 +104,13 @@ class Loader(wiring.Component):
 
         # Writes: count the vectors of the oldest run.
         run = data.View(Run, runs.r_data)
-        offset = Signal(run.count.shape())
+        offset = Signal(run.last_offset.shape())
         run_ends = Signal()
         m.d.comb += [
             self.write.valid.eq(self.client.data.valid),
             self.write.payload.address.eq(run.target + offset),
             self.write.payload.data.eq(self.client.data.payload),
-            run_ends.eq(offset + 1 == run.count),
+            run_ends.eq(offset == run.last_offset),
             runs.r_en.eq(self.write.valid & run_ends),
         ]
         with m.If(self.write.valid):
@@ -117,5 +118,5 @@ class Loader(wiring.Component):
             with m.If(run_ends):
                 m.d.sync += offset.eq(0)
         m.d.sync += self.done.eq(self.write.valid & run_ends & run.last)
-        m.d.comb += self.idle.eq(~self.command.valid & ~busy & ~runs.r_rdy & ~self.done)
+        m.d.comb += self.idle.eq(~self.command.valid & ~busy & (runs.level == 0) & ~self.done)
         return m

@@ -68,7 +68,7 @@ class Profile(wiring.Component):
     -------
     clear : counters are set to 0 in the ``STATES`` cycles after it rises; no cycle may count
         before they have passed
-    running : this cycle counts
+    running : this cycle counts, from the one after the next on
     states : of the units in this cycle
     read_beat, write_beat : events in this cycle
     address : unit times ``STATES`` plus state; events have the unit number ``units``
@@ -159,26 +159,30 @@ class Profile(wiring.Component):
         return m
 
     def _low(self, m, where, clearing, scan):
-        """Counts; returns the low bits of the word at ``where``."""
+        """Counts, a cycle late; returns the low bits of the word at ``where``."""
+        states, running = Signal.like(self.states), Signal()
+        beats = Signal(2)
+        m.d.sync += [states.eq(self.states), running.eq(self.running),
+                     beats.eq(Cat(self.read_beat, self.write_beat))]
         words = []
         for unit in range(self.units):
             m.submodules[f"unit_{unit}"] = memory = Memory(shape=LOW, depth=STATES, init=[])
             write, read = memory.write_port(), memory.read_port(domain="comb")
             seen = memory.read_port(domain="comb")
             m.d.comb += [
-                write.addr.eq(Mux(clearing, scan, self.states[unit])),
-                write.en.eq(clearing | self.running),
+                write.addr.eq(Mux(clearing, scan, states[unit])),
+                write.en.eq(clearing | running),
                 read.addr.eq(write.addr),
                 write.data.eq(Mux(clearing, 0, read.data + 1)),
                 seen.addr.eq(where),
             ]
             words.append(seen.data)
         events = []
-        for name, event in zip(EVENTS, (1, self.read_beat, self.write_beat), strict=True):
+        for name, event in zip(EVENTS, (1, *beats), strict=True):
             count = Signal(LOW, name=name.lower())
             with m.If(clearing):
                 m.d.sync += count.eq(0)
-            with m.Elif(self.running):
+            with m.Elif(running):
                 m.d.sync += count.eq(count + event)
             events.append(count)
         words.append(Array(events)[where[:ceil_log2(len(EVENTS))]])

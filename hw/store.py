@@ -117,12 +117,11 @@ class Store(wiring.Component):
             address.eq(places[vector.branch]),
             next_start.eq(starts[vector.branch] + plane),
             outside.eq(address >= Mux(to_act, self.config.act_vectors, self.window_vectors)),
-            self.write.valid.eq(self.input.valid & busy & to_act & ~outside & room),
+            self.write.valid.eq(self.input.valid & busy & to_act & room),
+            self.write.payload.skip.eq(outside),
             self.write.payload.address.eq(address),
             self.write.payload.data.eq(vector.data),
-            self.input.ready.eq(
-                busy & room & Mux(to_act, self.write.ready | outside, vectors.w_rdy)
-            ),
+            self.input.ready.eq(busy & room & Mux(to_act, self.write.ready, vectors.w_rdy)),
             taken.eq(self.input.valid & self.input.ready),
             ends.eq(taken & vector.last & (groups == 1)),
             vectors.w_en.eq(taken & ~to_act),

@@ -14,16 +14,16 @@ __all__ = ["Results"]
 
 STAGE = requantise.LATENCY + 2
 """Cycles of a vector in the requantisers."""
-POOL = 6
+POOL = 7
 """Cycles from the requantisers to the store."""
 TO_STORE = STAGE + POOL
 STORED = 5
 """Cycles from there to the event ``writes``, if it is the activation memory."""
-AVERAGED = STAGE + 8
+AVERAGED = STAGE + 18
 """Cycles for which the sums of a group hold up the next results."""
-HELD = 24 + finish.DEPTH - 2
-"""Finished vectors that store and requantisers hold before results stop. The store has 32 places;
-the model frees those of a burst when it is over, so that a half of one counts as taken."""
+STORE_HOLDS = 24
+"""Finished vectors that the store holds before results stop. It has 32 places; the model frees
+those of a burst when it is over, so that a half of one counts as taken."""
 PIECE = 16
 """Results that are finished at once where something may hold them up."""
 
@@ -39,7 +39,7 @@ class Results:
     def __init__(self, state: State):
         self.state, self.config = state, state.config
         self.free = 0.0
-        self.held = HELD + state.bus.memory.write_queue
+        self.held = STORE_HOLDS + finish.depth(self.config) - 2 + state.bus.memory.write_queue
         self.posted = 0
         """Vectors that went to external memory."""
         self.added = 0

@@ -265,6 +265,7 @@ def test_reads_of_counters_in_a_run():
         ctx.set(dut.running, 1)
         ctx.set(dut.states[0], UnitState.BUSY)
         ctx.set(dut.read_beat, 1)
+        await ctx.tick().repeat(2)
         before = dict.fromkeys(("CYCLES", "BUSY", "READ_BEATS"), 0)
         for _ in range(300):
             for name in before:

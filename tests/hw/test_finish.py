@@ -284,7 +284,7 @@ def test_throughput(requantisers, rescale, adds):
     _, _, cycles = run(config, passes, rng)
     first, last = cycles["CONV"][0], cycles["output"][-1]
     # The lanes are never idle but for the last vector's way back.
-    busy = config.phases * (stages * pixels - 1) + 1
+    busy = config.phases * (stages * pixels - 1) + 2
     assert busy <= last - first <= busy + (stages - 1) * (LATENCY + 2)
     if stages == 1:
         assert last - first == busy
@@ -311,7 +311,7 @@ def test_latency(requantisers):
     first = cycles["CONV"][0]
     assert cycles["RESCALE"] == [first + turn]
     assert cycles["ADD"] == cycles["group_done"] == [first + 2 * turn]
-    assert cycles["output"] == [first + 2 * turn + 1]
+    assert cycles["output"] == [first + 2 * turn + 2]
 
 
 def test_group_done_counts_groups():

@@ -15,6 +15,8 @@ class Counted:
     def __init__(self, ctx, dut, rng):
         self.ctx, self.dut, self.rng = ctx, dut, rng
         self.model = [0] * dut.words
+        self.late = []
+        """Words that the cycle before counts in."""
 
     async def clear(self, pulse=1):
         """Clears; the run may begin right after this."""
@@ -23,10 +25,11 @@ class Counted:
             await ticked(self.ctx, self.dut.valid)
             if i + 1 == pulse:
                 self.ctx.set(self.dut.clear, 0)
-        self.model = [0] * self.dut.words
+        self.model, self.late = [0] * self.dut.words, []
 
     async def cycle(self, running, favourite=None):
-        """One cycle; returns (valid, value). A read that is granted now sees the counts before."""
+        """One cycle; returns (valid, value). A read that is granted now sees the counts up to two
+        cycles ago."""
         ctx, dut, rng = self.ctx, self.dut, self.rng
         ctx.set(dut.running, running)
         states = [favourite if favourite is not None and rng.random() < 0.95 else
@@ -37,11 +40,13 @@ class Counted:
         ctx.set(dut.read_beat, beats[0])
         ctx.set(dut.write_beat, beats[1])
         answer = await ticked(ctx, dut.valid, dut.value)
+        for word in self.late:
+            self.model[word] += 1
+        self.late = []
         if running:
-            for unit, state in enumerate(states):
-                self.model[unit * STATES + state] += 1
-            for event, count in enumerate((1, *beats)):
-                self.model[dut.units * STATES + event] += count
+            self.late = [unit * STATES + state for unit, state in enumerate(states)]
+            self.late += [dut.units * STATES + event
+                          for event, count in enumerate((1, *beats)) if count]
         return answer
 
 
@@ -55,17 +60,18 @@ def run(units, bench, seed=1):
 
 
 async def read(counted, address, running=False):
-    """Reads a word; returns it and what it should be."""
+    """Reads a word; returns it and what it should be: granted three cycles before the answer."""
     ctx, dut = counted.ctx, counted.dut
     ctx.set(dut.address, address)
     ctx.set(dut.read, 1)
-    expected = counted.model[address]
+    counts = [counted.model[address]]
     await counted.cycle(running)
     ctx.set(dut.read, 0)
     for _ in range(40):
+        counts.append(counted.model[address])
         valid, value = await counted.cycle(running)
         if valid:
-            return value, expected
+            return value, counts[-3]
     raise AssertionError("no answer")
 
 
@@ -81,6 +87,7 @@ def test_counts_of_runs(units):
             for address in range(counted.dut.words):
                 value, expected = await read(counted, address)
                 assert value == expected, address
+            await counted.cycle(False)
             assert sum(counted.model[:STATES]) == counted.model[units * STATES] == cycles
     run(units, bench)
 
@@ -108,7 +115,7 @@ def test_read_during_clear_waits():
         ctx.set(dut.clear, 1)
         await counted.cycle(False)
         ctx.set(dut.clear, 0)
-        counted.model = [0] * dut.words
+        counted.model, counted.late = [0] * dut.words, []
         for address in (0, 7, dut.units * STATES):
             value, _ = await read(counted, address)
             assert value == 0

@@ -119,10 +119,10 @@ class Bench:
                 self.done_cycles.append(self.cycle)
             if fault:
                 self.faults.append((code, index))
-            write = (write.address, write.data.as_bits())
+            skip, write = write.skip, (write.address, write.data.as_bits())
             assert held is None or (valid and write == held), "a write changed before acceptance"
             held = write if valid and not ready else None
-            if valid and ready:
+            if valid and ready and not skip:
                 self.act.append(write)
             if i_valid and i_ready:
                 self.taken.append(self.cycle)
