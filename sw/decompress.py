@@ -1,0 +1,65 @@
+"""Command line: the Deep-Compressed SqueezeNet v1.0 as published, to a float ONNX model.
+
+    python -m sw.decompress FILE.net -o MODEL.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from .deep_compression import read
+from .errors import UserError
+from .models import FAMILY, check_output, float_model, parameter_shapes, save_model
+
+__all__ = ["decompress", "main"]
+
+ARCHITECTURE = FAMILY["squeezenet1.0"].replace(softmax=False)
+
+
+def decompress(path: str | Path) -> onnx.ModelProto:
+    """`squeezenet1.0` of `sw.models`, without a Softmax, with the container's parameters; its
+    input is BGR minus (104, 117, 123). Raises UserError, one line with the file."""
+    return float_model(ARCHITECTURE, _parameters(path), "squeezenet1.0")
+
+
+def _parameters(path: str | Path) -> dict[str, np.ndarray]:
+    suffix = ".weight"
+    shapes = {name.removesuffix(suffix): shape for name, shape in
+              parameter_shapes(ARCHITECTURE).items() if name.endswith(suffix)}
+    parameters = {}
+    for name, (weights, biases) in read(path, shapes).items():
+        parameters |= {f"{name}{suffix}": weights, f"{name}.bias": biases}
+    return parameters
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sw.decompress",
+        description="Decode the Deep-Compressed SqueezeNet v1.0 (compressed_SqueezeNet.net) to "
+                    "float ONNX. Exit status: 0 done, 2 bad input.")
+    parser.add_argument("file", metavar="FILE", help="the published container")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the ONNX file")
+    options = parser.parse_args(arguments)
+    try:
+        check_output(options.output)
+        parameters = _parameters(options.file)
+        save_model(float_model(ARCHITECTURE, parameters, "squeezenet1.0"), options.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    weights = [values for name, values in parameters.items() if name.endswith(".weight")]
+    kept = sum(np.count_nonzero(values) for values in weights)
+    total = sum(values.size for values in weights)
+    print(f"{options.output}: {total:,} weights in {len(weights)} layers, {kept:,} are not zero "
+          f"({100 * kept / total:.1f} %)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
