@@ -120,7 +120,8 @@ class Walk(data.Struct):
     count. The first ``long_strips`` strips have ``steps + 1`` steps, the others ``steps``.
     Weight stream of a pass: rescale parameters of A and of B if ``Finish.rescale`` (for each branch
     with groups), average parameters if ``Finish.average`` is QUANTISED, then for each group its
-    parameters A, B, its tiles A, its tiles B.
+    parameters A, B, its tiles A, its tiles B. With ``refetch`` the tiles of a group come once for
+    each strip, so that the weight ring need not hold them.
     """
 
     groups_a: 8
@@ -130,6 +131,7 @@ class Walk(data.Struct):
     strips: 12
     long_strips: 12
     steps: 7
+    refetch: 1
 
 
 class Source(data.Struct):

@@ -53,7 +53,7 @@ class OperandCheck(wiring.Component):
       1; ``steps`` (one more with long strips) at most ``strip_steps``; ``long_strips`` at most
       ``strips``; the steps of all strips are those of ``pixels``; ``pixels``, ``width``,
       ``height``, ``out_width`` and ``stride`` at least 1.
-    * The parameters and tiles of a group fit the weight ring.
+    * The parameters and tiles of a group fit the weight ring, if not ``refetch``.
     * ``average`` is defined, and excludes pooling.
     * With pooling: ``stride``, ``width`` and ``out_width`` at least 1; ``kernel`` is ``stride`` or
       ``stride + 1``; ``pad_left`` and ``phase`` below ``kernel``; ``width * rows`` is ``pixels``;
@@ -166,7 +166,8 @@ class OperandCheck(wiring.Component):
 
         return [
             # In units of 16 vectors: a tile of each plane and tap, and one for the parameters.
-            {"a": walk.planes, "times": Mux(walk.groups_b != 0, taps, 0) + (walk.groups_a != 0),
+            {"a": walk.planes, "times": Mux(
+                walk.refetch, 0, Mux(walk.groups_b != 0, taps, 0) + (walk.groups_a != 0)),
              "limit": config.weight_vectors // VECTOR - 1, "begins": 1},
             *steps(main, 1),
             *steps(fire.squeeze, is_fire),
@@ -212,7 +213,7 @@ class OperandCheck(wiring.Component):
             *self._walk(squeeze),
             walk.groups_a != 0,
             walk.kernel != 1,
-            walk.planes >= self.config.weight_vectors // VECTOR,
+            ~walk.refetch & (walk.planes >= self.config.weight_vectors // VECTOR),
         ]
 
     def _gather(self, gather):

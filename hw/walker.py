@@ -25,8 +25,9 @@ def tile_layout(config: Config) -> data.StructLayout:
     """
     return data.StructLayout({
         "parameters": 1, "kind": ParameterKind, "parity": 1, "offset": 14, "release": 1,
-        "start": Cursor, "left": signed(TAP + 1), "right": COLUMN, "raster": raster_layout(config),
-        "steps": 7, "lanes": 3, "half": 1, "branch": 1, "first": 1, "last": 1, "group_end": 1,
+        "start": Cursor, "left": signed(TAP + 1), "right": signed(COLUMN + 1),
+        "raster": raster_layout(config), "steps": 7, "lanes": 3, "half": 1,
+        "branch": 1, "first": 1, "last": 1, "group_end": 1,
         "begins": 1, "ends": 1, "chained": 1, "layer": COUNT,
     })
 
@@ -179,7 +180,7 @@ class TileWalker(wiring.Component):
                         tile.parameters.eq(0),
                         tile.parity.eq(group_parity),
                         tile.offset.eq(offset),
-                        tile.release.eq(strip.last),
+                        tile.release.eq(strip.last | walk.refetch),
                         tile.start.column.eq(strip.start.column),
                         tile.start.row.eq(strip.start.row + row_shift),
                         tile.start.address.eq(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto
 
 from sw.errors import UserError
 
@@ -47,7 +48,11 @@ class Reference:
         if source.type == "tensor(float)":
             image = image.astype(np.float32)
         names = [output.name for output in self.session.get_outputs()]
-        values = self.session.run(names, {source.name: image})
+        try:
+            values = self.session.run(names, {source.name: image})
+        except Exception as error:  # noqa: BLE001
+            reason = str(error).splitlines()[0]
+            raise UserError(f"onnxruntime does not run the model: {reason}") from None
         return {name: _unbatched(value) for name, value in zip(names, values, strict=True)}
 
 
@@ -56,25 +61,46 @@ def run(model: str | Path | onnx.ModelProto, image: np.ndarray) -> dict[str, np.
     return Reference(model).run(image)
 
 
+_MOVES = ("MaxPool", "Concat", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Relu")
+"""Operators that, given integers, give integers."""
+
+
 def _exposed(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which the output of every QuantizeLinear of an activation is an output."""
+    """A copy in which every integer activation is an output: those of each QuantizeLinear, of the
+    operators in QOperator form, and what only moves them."""
     model = onnx.ModelProto()
     model.CopyFrom(source if isinstance(source, onnx.ModelProto) else onnx.load(str(source)))
     graph = model.graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    constants = {"", *(tensor.name for tensor in graph.initializer)}
     present = {output.name for output in graph.output}
-    for node in graph.node:
-        if node.op_type != "QuantizeLinear" or node.input[0] in constants \
-                or node.output[0] in present:
-            continue
-        zero_point = constants.get(node.input[2]) if len(node.input) > 2 else None
-        dtype = np.uint8 if zero_point is None else numpy_helper.to_array(zero_point).dtype
-        graph.output.append(helper.make_tensor_value_info(
-            node.output[0], helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None))
+    integers = {value.name for value in graph.input
+                if value.type.tensor_type.elem_type in (TensorProto.INT8, TensorProto.UINT8)}
+    integers -= constants
+    for node in _ordered(graph, constants):
+        if constants.issuperset(node.input):
+            constants.update(node.output)
+        elif node.op_type == "QuantizeLinear" or node.op_type.startswith("QLinear") \
+                or (node.op_type == "QGemm" and len(node.input) > 7) \
+                or (node.op_type in _MOVES and node.input[0] in integers):
+            name = node.output[0]
+            integers.add(name)
+            if name not in present:
+                graph.output.append(onnx.ValueInfoProto(name=name))  # onnxruntime knows the type
     return model
+
+
+def _ordered(graph: onnx.GraphProto, constants: set[str]) -> Iterator[onnx.NodeProto]:
+    """Nodes in topological order."""
+    done = {*constants, *(value.name for value in graph.input)}
+    waiting = list(graph.node)
+    while waiting:
+        ready = [node for node in waiting if done.issuperset(node.input)]
+        if not ready:
+            raise UserError(f"{waiting[0].op_type} '{waiting[0].name}': its inputs are not "
+                            "computed")
+        yield from ready
+        done.update(name for node in ready for name in node.output)
+        waiting = [node for node in waiting if not done.issuperset(node.output)]
 
 
 def _unbatched(value: np.ndarray) -> np.ndarray:

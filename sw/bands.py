@@ -98,11 +98,12 @@ def _cuts(rows: int, count: int, ramp: bool) -> Iterator[list[int]]:
 
 
 def _banding(layer: Layer, cuts: list[int], kept: bool) -> Banding | None:
-    """None if a band would be empty or too large, or close no pooled row, or squeeze no new row."""
+    """None if a band would be empty or too large, or close no pooled row, or squeeze no new row,
+    or have two rows though the vertical stride is not the horizontal one."""
     bands = []
     squeezed = 0
     for first, end in zip(cuts, cuts[1:], strict=False):
-        if end <= first:
+        if end <= first or end - first > 1 and layer.row_stride != layer.stride:
             return None
         pooled = layer.output_rows(first, end)
         if layer.pooling and pooled[0] == pooled[1]:

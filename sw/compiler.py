@@ -16,6 +16,7 @@ from .layers import Network
 from .lower import lower
 from .perf import Memory, predict
 from .program import Program
+from .rewrite import rewrite
 from .schedule import Schedule, schedule
 
 __all__ = ["PASSES", "Compilation", "compile_graph"]
@@ -35,8 +36,12 @@ class Compilation:
     program: Program | None = None
 
 
+def _rewrite(work: Compilation) -> None:
+    work.graph = rewrite(work.graph, work.config)
+
+
 def _lower(work: Compilation) -> None:
-    work.network = lower(work.graph)
+    work.network = lower(work.graph, work.config)
 
 
 def _bounds(work: Compilation) -> None:
@@ -58,7 +63,8 @@ def _emit(work: Compilation) -> None:
 
 
 PASSES: tuple[tuple[str, Callable[[Compilation], None]], ...] = (
-    ("lower", _lower), ("bounds", _bounds), ("schedule", _schedule), ("emit", _emit))
+    ("rewrite", _rewrite), ("lower", _lower), ("bounds", _bounds), ("schedule", _schedule),
+    ("emit", _emit))
 """Name and function, in order."""
 
 

@@ -10,21 +10,19 @@ from hw.config import VECTOR, Config
 from hw.isa import ACT_ADDRESS, EXTERNAL_ADDRESS, Average, Opcode
 
 from .assembler import assemble
+from .branches import MAX_IMAGE_WIDTH
 from .errors import UserError
-from .estimate import divide, is_single, pass_cycles
+from .estimate import Strips, divide, is_single, pass_cycles, pass_strips
 from .graph import Graph
 from .hazards import Waits
 from .layers import Branch, FeatureMap, Layer, Network, ceil_div, image_row_vectors
 from .memory import ALIGNMENT, consecutive_addresses, external_addresses
 from .program import InputPlacement, LayerInfo, OutputPlacement, Program, TensorInfo
-from .schedule import ComputeStep, GatherStep, LoadStep, Schedule
+from .steps import ComputeStep, GatherStep, LoadStep, Schedule
 from .trace import compute_trace
-from .weights import layer_stream
+from .weights import instruction_runs, is_refetched, layer_stream
 
 __all__ = ["emit"]
-
-MAX_IMAGE_WIDTH = 255 * VECTOR // 4
-"""Columns of the longest image row that `hw.isa.Gather` can describe."""
 
 
 def emit(graph: Graph, network: Network, schedule: Schedule, config: Config,
@@ -40,8 +38,9 @@ class _Emitter:
         self.graph, self.network, self.schedule, self.config = graph, network, schedule, config
         self.batch = batch
         self.streams = [layer_stream(layer, config) for layer in network.layers]
-        computes = sum(isinstance(step, ComputeStep) for step in schedule.steps)
-        self.code_vectors = (len(schedule.steps) + computes + 1) * 8
+        runs = sum(len(instruction_runs(step.layer, step.band, config))
+                   for step in schedule.steps if isinstance(step, ComputeStep))
+        self.code_vectors = (len(schedule.steps) + runs + 1) * 8
         self.constants_address = _aligned(self.code_vectors)
         lengths = [len(stream) for stream in self.streams]
         self.stream_address = [self.constants_address + sum(lengths[:i])
@@ -55,19 +54,21 @@ class _Emitter:
     def run(self) -> Program:
         config, code, trace = self.config, [], []
         self._check_memory()
-        band_begins = True
+        fetches: list[bytes] = []
         for step in self.schedule.steps:
-            if band_begins:
-                # Before the loads, which may fill their queue: the ring prefetches.
-                code.append(self._weights(step.layer))
-            band_begins = isinstance(step, ComputeStep)
             match step:
                 case LoadStep():
-                    code.append(self._load(step))
+                    fetches.append(self._load(step))
                 case GatherStep():
-                    code.append(self._gather(step))
+                    fetches.append(self._gather(step))
                 case ComputeStep():
-                    code.append(self._compute(step))
+                    first, *others = [
+                        self._weights(step.layer, run)
+                        for run in instruction_runs(step.layer, step.band, config)]
+                    # Weights before the loads, which may fill their queue: the ring prefetches.
+                    # Those that have no room in it come while the instruction is at work.
+                    code += [first, *fetches, self._compute(step), *others]
+                    fetches = []
                     if step.image == 0:
                         trace += compute_trace(step, self.graph)
         code.append(assemble(Opcode.END))
@@ -126,10 +127,10 @@ class _Emitter:
         return {"layer": layer.index, "loads": waits.loads, "gathers": waits.gathers,
                 "reads": waits.reads, "writes": waits.writes}
 
-    def _weights(self, layer: Layer) -> bytes:
+    def _weights(self, layer: Layer, run: tuple[int, int]) -> bytes:
+        """`run`: first and number of the vectors of the layer's stream."""
         return assemble(Opcode.WEIGHTS, {"layer": layer.index}, {
-            "address": self.stream_address[layer.index],
-            "count": len(self.streams[layer.index])})
+            "address": self.stream_address[layer.index] + run[0], "count": run[1]})
 
     def _load(self, step: LoadStep) -> bytes:
         place, width = step.layer.source, step.layer.source.map.shape[2]
@@ -169,7 +170,8 @@ class _Emitter:
         first, end = band.squeeze
         pixels = (end - first) * width
         squeeze = {
-            "walk": self._walk(None, layer.squeeze, 1, divide(pixels, False, self.config)),
+            "walk": self._walk([layer.squeeze], None, layer.squeeze, 1,
+                               divide(pixels, False, self.config)),
             "source": {
                 "address": _act(step.source + first * width), "plane": step.source_stride,
                 "width": width, "height": layer.in_shape[1], "out_width": width, "row": first,
@@ -179,23 +181,31 @@ class _Emitter:
         return assemble(Opcode.FIRE, header, {
             "main": self._main(step, step.squeeze, step.squeeze_stride), "squeeze": squeeze})
 
-    def _walk(self, a: Branch | None, b: Branch | None, kernel: int, strips) -> dict[str, int]:
+    def _walk(self, branches: list[Branch], a: Branch | None, b: Branch | None, kernel: int,
+              strips: Strips) -> dict[str, int]:
         return {"groups_a": a.groups if a else 0, "groups_b": b.groups if b else 0,
                 "planes": (a or b).planes, "kernel": kernel, "strips": strips.count,
-                "long_strips": strips.long, "steps": strips.steps}
+                "long_strips": strips.long, "steps": strips.steps,
+                "refetch": int(is_refetched(branches, self.config))}
 
     def _main(self, step: ComputeStep, origin: int, plane: int) -> dict[str, Any]:
         layer, (first, end) = step.layer, step.band.rows
         width, out_width = layer.in_shape[2], layer.conv_shape[2]
         single = is_single(layer, step.band.rows, self.config)
         pixels = (end - first) * out_width
-        row = first * layer.stride - layer.pad_top
+        top = first * layer.row_stride - layer.pad_top
+        row, pad_top = first, layer.pad_top
+        if layer.row_stride != layer.stride:
+            # The same window in multiples of the only stride there is.
+            row = max(0, ceil_div(top, layer.stride))
+            pad_top = row * layer.stride - top
         return {
-            "walk": self._walk(layer.a, layer.b, layer.kernel, divide(pixels, single, self.config)),
+            "walk": self._walk(layer.main, layer.a, layer.b, layer.kernel,
+                               divide(pixels, single, self.config)),
             "source": {
-                "address": _act(origin + row * width - layer.pad_left), "plane": plane,
-                "width": width, "height": layer.in_shape[1], "out_width": out_width, "row": first,
-                "pixels": pixels, "stride": layer.stride, "pad_top": layer.pad_top,
+                "address": _act(origin + top * width - layer.pad_left), "plane": plane,
+                "width": width, "height": layer.in_shape[1], "out_width": out_width, "row": row,
+                "pixels": pixels, "stride": layer.stride, "pad_top": pad_top,
                 "pad_left": layer.pad_left, "pad_value": layer.in_zero, "single": int(single)},
             "finish": self._finish(layer),
             "pool": self._pool(layer, first, end),
@@ -307,13 +317,9 @@ class _Emitter:
             if not isinstance(step, ComputeStep) or step.layer is not layer or step.image:
                 continue
             bands += 1
-            passes = [(layer.main, (step.band.rows[1] - step.band.rows[0]) * layer.conv_shape[2],
-                       is_single(layer, step.band.rows, self.config))]
-            if layer.squeeze:
-                first, end = step.band.squeeze
-                passes.append(([layer.squeeze], (end - first) * layer.in_shape[2], False))
-            for branches, pixels, single in passes:
-                division = divide(pixels, single, self.config)
+            passes = [[layer.squeeze]] * bool(layer.squeeze) + [layer.main]
+            for branches, division in zip(
+                    passes, pass_strips(layer, step.band, self.config), strict=True):
                 strips += division.count
                 cycles += pass_cycles(branches, division, self.config)[0]
         return LayerInfo(layer.name, layer.macs, cycles, bands, strips,

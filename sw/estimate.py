@@ -16,11 +16,12 @@ from hw.config import VECTOR, Config
 from hw.gather import BANKS
 from hw.multiplier import TableBlock
 
+from .bands import Band
 from .hazards import Waits
 from .layers import Branch, Layer, ceil_div
 
 __all__ = ["Strips", "Timeline", "divide", "is_single", "pass_cycles", "pass_results",
-           "result_cycles", "tile_cycles", "window_cycles"]
+           "pass_strips", "result_cycles", "tile_cycles", "window_cycles"]
 
 LATENCY = 40
 """Cycles from a request to the first vector of memory."""
@@ -56,6 +57,16 @@ def divide(pixels: int, single: bool, config: Config) -> Strips:
     return Strips(count, steps % count, steps // count)
 
 
+def pass_strips(layer: Layer, band: Band, config: Config) -> list[Strips]:
+    """Of the squeeze, if there is one, and of the main pass of a band."""
+    squeeze = []
+    if layer.squeeze:
+        first, end = band.squeeze
+        squeeze = [divide((end - first) * layer.in_shape[2], False, config)]
+    pixels = (band.rows[1] - band.rows[0]) * layer.conv_shape[2]
+    return [*squeeze, divide(pixels, is_single(layer, band.rows, config), config)]
+
+
 def is_single(layer: Layer, rows: tuple[int, int], config: Config) -> bool:
     """Whether two pixels of a step of the main pass over conv rows [first, end) need one bank of
     the activation memory, so that the pixels go one by one. Padding is not read."""
@@ -65,19 +76,20 @@ def is_single(layer: Layer, rows: tuple[int, int], config: Config) -> bool:
     taps = {centre} if layer.a else set()
     if layer.b:
         taps |= {(y, x) for y in range(layer.kernel) for x in range(layer.kernel)}
-    return _clash(layer.in_shape[1:], layer.conv_shape[2], rows, layer.stride, centre,
-                  frozenset(taps), config.pixels)
+    return _clash(layer.in_shape[1:], layer.conv_shape[2], rows, (layer.row_stride, layer.stride),
+                  centre, frozenset(taps), config.pixels)
 
 
 @lru_cache(1024)
-def _clash(shape: tuple[int, int], out_width: int, rows: tuple[int, int], stride: int,
-           padding: tuple[int, int], taps: frozenset[tuple[int, int]], pixels: int) -> bool:
+def _clash(shape: tuple[int, int], out_width: int, rows: tuple[int, int],
+           strides: tuple[int, int], padding: tuple[int, int],
+           taps: frozenset[tuple[int, int]], pixels: int) -> bool:
     """Whether at some tap two of `pixels` consecutive output pixels read one bank."""
     height, width = shape
     first, end = rows
     count = ceil_div((end - first) * out_width, pixels) * pixels
     y, x = np.divmod(np.arange(count).reshape(-1, pixels), out_width)
-    row, column = (first + y) * stride - padding[0], x * stride - padding[1]
+    row, column = (first + y) * strides[0] - padding[0], x * strides[1] - padding[1]
     bank = (row * width + column) % pixels
     exists = first + y < end
     for tap_y, tap_x in taps:

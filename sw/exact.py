@@ -14,7 +14,7 @@ __all__ = ["add_array", "add_constants", "add_table", "requantise_array", "resca
            "rescale_table", "scale_record"]
 
 _LOST = 34
-"""Magnitudes of a shifted sum of more bits saturate (``hw.requantise.SHIFTED``)."""
+"""A sum shifted beyond so many bits is outside all limits, whatever the normalised mantissa."""
 _POWERS = 1 << np.arange(63, dtype=np.int64)
 
 
@@ -35,10 +35,10 @@ def _round(value: np.ndarray, point: int) -> np.ndarray:
 
 
 def requantise_array(x, mantissa, shift, zero=0, low=0) -> np.ndarray:
-    """What a lane gives for biased sums ``x`` (|x| < 2**33), element by element; int64 bytes."""
+    """What a lane gives for biased sums ``x`` (|x| < 2**24), element by element; int64 bytes."""
     x = np.asarray(x, np.int64)
     limit = np.int64(1) << (_LOST - np.asarray(shift, np.int64))
-    # Sums that lose bits saturate: any sum of the limit and above does.
+    # Any sum of the limit and above saturates.
     lost = (x < -limit) | (x >= limit)
     rounded = _round(np.clip(x, -limit, limit) * (np.int64(1) << np.asarray(shift, np.int64))
                      * np.asarray(mantissa, np.int64), POINT)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
-    "Add", "Concat", "Conv", "GlobalAveragePool", "Graph", "HostOp", "Input", "MaxPool", "Node",
-    "Quant", "Tensor", "window_outputs",
+    "Add", "AveragePool", "Concat", "Conv", "GlobalAveragePool", "Graph", "HostOp", "Input",
+    "MaxPool", "Node", "Quant", "Tensor", "window_outputs",
 ]
 
 
@@ -91,7 +91,10 @@ class Input(Node):
 class Conv(Node):
     """Two-dimensional convolution; padding has the value of the input's zero point.
 
-    `relu` is an explicit Relu before quantization: results are clipped at the output's zero point.
+    Weights are dense: grouped and depthwise ones hold zeros, and a fully connected layer has a
+    kernel of the size of its map. `relu` is an explicit Relu before quantization: results are
+    clipped at the output's zero point. `clip` is an upper limit in the output's integers (ReLU6),
+    given only where it lies inside their range.
     """
 
     weights: np.ndarray             # int8 [co, ci, kh, kw]
@@ -100,6 +103,7 @@ class Conv(Node):
     strides: tuple[int, int]        # (vertical, horizontal)
     pads: tuple[int, int, int, int]  # (top, left, bottom, right)
     relu: bool
+    clip: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +117,38 @@ class MaxPool(Node):
 
 
 @dataclass(frozen=True, eq=False)
+class AveragePool(Node):
+    """Mean over windows, from the input's quantization to the output's.
+
+    The sum of the window's cells inside the map is divided by their number or, with
+    `count_include_pad`, by that of the whole window, also where it hangs over the end.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int, int, int]
+    ceil_mode: bool
+    count_include_pad: bool
+
+
+@dataclass(frozen=True, eq=False)
 class Concat(Node):
-    """Concatenation of channels; each input is requantized from its own scale to the output's."""
+    """Concatenation of channels; each input is requantized from its own scale to the output's.
+
+    With one input it is a requantization.
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class Add(Node):
-    """Sum of two tensors of one shape, each with its own scale."""
+    """Sum of two tensors of one shape, each with its own scale.
+
+    `in_float`: onnxruntime does not fuse it (a Relu that the output's zero point does not imply)
+    and rounds the sum of the dequantized values instead; the integers differ where rounding ties.
+    """
 
     relu: bool
+    in_float: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +162,9 @@ class HostOp(Node):
 
     Kinds and their attributes: `Dequantize` and `Quantize` (none); `Flatten`, `Reshape`, `Squeeze`
     and `Unsqueeze` (none: the output's shape says it all); `Softmax` (`axes`: tuple of ONNX axes,
-    batch counted as 0). Each also has `shape`: the full ONNX shape of its output.
+    batch counted as 0); `Gemm`, from integers to float: `weights` [n, k], `scale` float32 [n] of
+    its sums, `bias` int32 [n] that they start from, `offset` float32 [n] that is added behind.
+    Each also has `shape`: the full ONNX shape of its output.
     """
 
     kind: str
@@ -150,7 +179,9 @@ class Graph:
     """Nodes in topological order, tensors by name.
 
     `input` is the name of the ONNX graph input, `outputs` those of the ONNX graph outputs (each is
-    a tensor of the graph), `metadata` the model's own key-value pairs, `source` its file.
+    a tensor of the graph), `metadata` the model's own key-value pairs, `source` its file. `notes`
+    are lines on nodes that onnxruntime computes in float, where it rounds sums itself: there rare
+    results differ from the graph's by one.
     """
 
     nodes: list[Node]
@@ -159,6 +190,7 @@ class Graph:
     outputs: tuple[str, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     source: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def input_node(self) -> Input:
@@ -195,4 +227,6 @@ def window_outputs(size: int, kernel: int, stride: int, before: int, after: int,
 def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}[{','.join(map(str, value.shape))}]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_brief(each)}" for key, each in value.items()) + "}"
     return str(value).replace(" ", "")

@@ -155,7 +155,7 @@ class Pooling:
     def phase(self, row: int) -> int:
         """Position of `row` in the oldest window that is still open there."""
         position = (row + self.pad_top) % self.stride
-        if row > 0 and position == 0 and self.kernel > self.stride:
+        if row + self.pad_top > 0 and position == 0 and self.kernel > self.stride:
             return self.stride
         return position
 
@@ -190,7 +190,8 @@ class Layer:
     """A gather or loads, an optional squeeze, one pass with branches A (1x1) and B, its stages.
 
     `in_shape` is what the main pass reads, (C, H, W): the squeeze map, the source, or the gathered
-    planes; `conv_shape` its result before pooling.
+    planes; `conv_shape` its result before pooling. `stride` is the horizontal one; a vertical one
+    that differs is `row_stride`: the rows then go one by one.
     """
 
     index: int
@@ -214,6 +215,11 @@ class Layer:
     addition: Addition | None = None
     pooling: Pooling | None = None
     average: Average | None = None
+    row_stride: int = 0
+    """0: the same as `stride`."""
+
+    def __post_init__(self) -> None:
+        self.row_stride = self.row_stride or self.stride
 
     @property
     def main(self) -> list[Branch]:
@@ -247,8 +253,8 @@ class Layer:
     def input_rows(self, start: int, stop: int) -> tuple[int, int]:
         """Rows of the main pass's input that its output rows [start, stop) read, at least one."""
         height = self.in_shape[1]
-        first = min(max(0, start * self.stride - self.pad_top), height - 1)
-        last = min(height, (stop - 1) * self.stride - self.pad_top + self.kernel)
+        first = min(max(0, start * self.row_stride - self.pad_top), height - 1)
+        last = min(height, (stop - 1) * self.row_stride - self.pad_top + self.kernel)
         return first, max(last, first + 1)
 
     def output_rows(self, start: int, stop: int) -> tuple[int, int]:
@@ -262,7 +268,8 @@ class Layer:
 
 @dataclass(frozen=True)
 class NetworkOutput:
-    """What the host reads: `tensor` of the graph from `place`; for sums those of `summed`."""
+    """What the host reads: `tensor` of the graph from `place`; for a mean the sums of `summed`, or
+    `summed` itself."""
 
     tensor: str
     place: Place

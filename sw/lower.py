@@ -3,15 +3,18 @@
 A layer starts from a convolution, from two convolutions that a Concat joins (1x1 and KxK over the
 same input), or from such a pair behind a private 1x1 squeeze. Behind it the layer takes in an Add,
 then a MaxPool or a GlobalAveragePool. A Concat of another shape costs nothing: its inputs write
-their planes of one map. Anything else is refused by name.
+their planes of one map. `sw.rewrite` gives a graph this form; anything else is refused by name.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hw.config import VECTOR
+import numpy as np
 
+from hw.config import VECTOR, Config
+
+from .bands import MAX_PIXELS
 from .branches import (
     build_addition,
     build_average,
@@ -19,20 +22,27 @@ from .branches import (
     build_pooling,
     build_rescale,
     gather_info,
+    gathers,
     same_quant,
 )
 from .errors import UserError
 from .graph import Add, Concat, Conv, GlobalAveragePool, Graph, HostOp, Input, MaxPool, Node
 from .layers import FeatureMap, Layer, Network, NetworkOutput, Place, unsigned_zero
 
-__all__ = ["lower"]
-
-IMAGE_CHANNELS = 3
+__all__ = ["joins_pair", "lower"]
 
 
-def lower(graph: Graph) -> Network:
-    """The layers of `graph` in order. Raises UserError naming the first node that does not fit."""
-    return _Lowering(graph).run()
+def lower(graph: Graph, config: Config | None = None) -> Network:
+    """The layers of `graph` in order; `config` decides whether its gather takes the image.
+
+    Raises UserError naming the first node that does not fit.
+    """
+    return _Lowering(graph, config).run()
+
+
+def joins_pair(graph: Graph, concat: Concat) -> bool:
+    """Whether two convolutions of one pass make the Concat."""
+    return _Lowering(graph, None).is_pair(concat)
 
 
 @dataclass
@@ -50,13 +60,15 @@ class _Unit:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, config: Config | None):
+        self.graph, self.config = graph, config
         self.order = {id(node): i for i, node in enumerate(graph.nodes)}
         self.consumers = {name: graph.consumers(name) for name in graph.tensors}
         self.producer = {node.output: node for node in graph.nodes}
         self.claimed: set[int] = set()
         self.places: dict[str, Place] = {}
+        self.host_means: dict[str, str] = {}
+        """Means that the host takes, each with the map it takes it of."""
 
     def run(self) -> Network:
         graph = self.graph
@@ -85,7 +97,7 @@ class _Lowering:
     def _units(self) -> list[_Unit]:
         units = []
         for node in self.graph.nodes:
-            if isinstance(node, Concat) and self._is_pair(node):
+            if isinstance(node, Concat) and self.is_pair(node):
                 convs = [self.producer[name] for name in node.inputs]
                 squeeze = self._private_squeeze(convs)
                 units.append(_Unit(squeeze, convs, node, node))
@@ -96,7 +108,7 @@ class _Lowering:
                 self.claimed.add(id(node))
         return units
 
-    def _is_pair(self, concat: Concat) -> bool:
+    def is_pair(self, concat: Concat) -> bool:
         if len(set(concat.inputs)) != 2 or len(concat.inputs) != 2:
             return False
         convs = [self.producer[name] for name in concat.inputs]
@@ -107,6 +119,7 @@ class _Lowering:
         shapes = [self.graph.tensors[conv.output].shape for conv in convs]
         return (any(_is_pointwise(conv) for conv in convs)
                 and convs[0].strides == convs[1].strides
+                and convs[0].strides[0] == convs[0].strides[1]
                 and shapes[0][1:] == shapes[1][1:]
                 and shapes[0][0] % VECTOR == 0)
 
@@ -119,8 +132,10 @@ class _Lowering:
         return None
 
     def _is_image(self, tensor: str) -> bool:
-        return (isinstance(self.producer[tensor], Input)
-                and self.graph.tensors[tensor].shape[0] <= IMAGE_CHANNELS)
+        """Whether it is the input and all that read it can take it from a gather."""
+        return isinstance(self.producer[tensor], Input) and all(
+            isinstance(node, Conv) and gathers(node, self.graph.tensors, self.config)
+            for node in self.consumers[tensor])
 
     # -- what follows them in the same layer
 
@@ -140,9 +155,28 @@ class _Lowering:
                 break
             if isinstance(node, GlobalAveragePool):
                 self._alone(node, unit.tail)
+                if self.graph.tensors[node.output].quant is None and not self._in_one_band(unit):
+                    self.host_means[node.output] = unit.tail
+                    self.claimed.add(id(node))
+                    break
                 unit.average, unit.tail = node, node.output
                 self.claimed.add(id(node))
                 break
+
+    def _in_one_band(self, unit: _Unit) -> bool:
+        """Whether the activation memory holds all that the unit reads, as an average needs."""
+        if self.config is None:
+            return True
+        first = unit.squeeze or unit.convs[0]
+        source = first.inputs[0]
+        rows, columns = self.graph.tensors[first.output].shape[1:]
+        if self._is_image(source):
+            vectors = gather_info(first, self.graph.tensors).vectors * rows * columns
+        else:
+            vectors = FeatureMap(source, self.graph.tensors[source].shape).vectors
+        if unit.squeeze:
+            vectors += FeatureMap(first.output, self.graph.tensors[first.output].shape).vectors
+        return vectors <= self.config.act_vectors and rows * columns <= MAX_PIXELS
 
     def _is_later_operand(self, node: Add, unit: _Unit) -> bool:
         """Whether the unit computes the operand of `node` that is ready last."""
@@ -175,7 +209,9 @@ class _Lowering:
             self.places[node.output] = Place(region)
             channel = 0
             for name in node.inputs:
-                if isinstance(self.producer[name], Input | Concat):
+                maker = self.producer[name]
+                if isinstance(maker, Input) or isinstance(maker, Concat) and \
+                        not self.is_pair(maker):
                     raise UserError(f"{node}: its input {name} comes from "
                                     f"{self.producer[name]}; results of convolutions (and of Add "
                                     "and MaxPool behind one) are supported")
@@ -198,13 +234,16 @@ class _Lowering:
 
     def _place_input(self, source: Input) -> None:
         users = self.consumers[source.output]
-        image = self._is_image(source.output)
         for node in users:
-            if not isinstance(node, Conv) and not (isinstance(node, Add) and not image):
+            if not isinstance(node, Conv | Add):
                 raise UserError(f"{node}: it reads the input of the model; a convolution is "
                                 "supported there")
+        if not users or source.output in self.graph.outputs:
+            raise UserError(f"output {source.output} is the input of the model; results of the "
+                            "core are supported")
         shape = self.graph.tensors[source.output].shape
-        self.places[source.output] = Place(FeatureMap(source.output, shape, image=image))
+        self.places[source.output] = Place(FeatureMap(source.output, shape,
+                                                      image=self._is_image(source.output)))
 
     def _outputs(self, units: list[_Unit]) -> list[NetworkOutput]:
         """Every tensor of the core that leaves the graph or feeds the host's tail."""
@@ -216,7 +255,10 @@ class _Lowering:
             name = node.output
             if isinstance(node, HostOp | Input):
                 continue
-            if name in self.graph.outputs or any(
+            if name in self.host_means:
+                summed = self.host_means[name]
+                outputs.append(NetworkOutput(name, self.places[summed], summed))
+            elif name in self.graph.outputs or any(
                     isinstance(user, HostOp) for user in self.consumers[name]):
                 if name not in self.places:
                     raise UserError(f"{node}: its result {name} leaves the core, but only exists "
@@ -236,6 +278,10 @@ class _Lowering:
             raise UserError(f"{first}: its input {source} is requantised by a Concat and does not "
                             "exist by itself; read the Concat's result instead")
         gather = gather_info(unit.convs[0], tensors) if self._is_image(source) else None
+        planes = None if gather else _planes_read(unit.convs)
+        place = self.places[source]
+        if planes and not unit.squeeze:
+            place = Place(place.map, place.plane + planes.start)
         merged, rescales = self._merge(unit)
         channels = [0]
         if len(unit.convs) == 2:
@@ -244,7 +290,8 @@ class _Lowering:
         for conv, channel in zip(unit.convs, channels, strict=True):
             rescale = build_rescale(conv, tensors[conv.output].quant, merged.quant) \
                 if rescales else None
-            built.append(build_branch(conv, tensors, channel, gather, rescale))
+            built.append(build_branch(conv, tensors, channel, gather, rescale,
+                                      planes if not unit.squeeze else None))
         a, b = (None, built[0]) if len(built) == 1 else built
         window = unit.convs[-1]
         if a is not None and not _is_pointwise(unit.convs[0]):
@@ -253,12 +300,14 @@ class _Lowering:
         reads = tensors[window.inputs[0]]
         shape = tensors[unit.end.output].shape
         layer = Layer(
-            index, unit.end.name, self.places[source], unsigned_zero(reads.quant),
-            reads.shape, shape, window.weights.shape[2], window.strides[0],
-            window.pads[0], window.pads[1], a, b, unit.end.output, squeeze=squeeze, gather=gather)
+            index, unit.end.name, place, unsigned_zero(reads.quant),
+            reads.shape, shape, window.weights.shape[2], window.strides[1],
+            window.pads[0], window.pads[1], a, b, unit.end.output, squeeze=squeeze, gather=gather,
+            row_stride=window.strides[0])
         if gather:
             layer.in_shape = (gather.vectors * VECTOR, *shape[1:])
-            layer.kernel, layer.stride, layer.pad_top, layer.pad_left = 1, 1, 0, 0
+            layer.kernel, layer.stride, layer.row_stride = 1, 1, 1
+            layer.pad_top, layer.pad_left = 0, 0
         if rescales:
             layer.rescale_zero = unsigned_zero(merged.quant)
         if unit.add is not None:
@@ -310,6 +359,13 @@ class _Lowering:
         else:
             region = FeatureMap(unit.tail, tensor.shape)
         layer.output = self.places[unit.tail] = Place(region)
+
+
+def _planes_read(convs: list[Conv]) -> slice:
+    """The planes of the input that have weights: a grouped convolution has few."""
+    used = np.flatnonzero(np.any([conv.weights.any(axis=(0, 2, 3)) for conv in convs], axis=0))
+    first, last = (int(used[0]), int(used[-1])) if len(used) else (0, 0)
+    return slice(first // VECTOR, last // VECTOR + 1)
 
 
 def _is_pointwise(conv: Conv) -> bool:

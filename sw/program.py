@@ -54,7 +54,8 @@ class InputPlacement:
 @dataclass(frozen=True)
 class OutputPlacement:
     """`layout`: `planes` as for inputs; `sums` is little-endian int32 [C/16][16], the sum of the
-    stored bytes of tensor `summed` over its rows and columns, whose mean is tensor `tensor`."""
+    stored bytes of tensor `summed` over its rows and columns, whose mean is tensor `tensor`. With
+    `summed` and layout `planes` the planes are those of `summed`, and the host sums them."""
 
     tensor: str
     address: int
@@ -169,10 +170,14 @@ class Program:
 
         Integers (C, H, W); for sums the float32 mean (C, 1, 1) of the summed tensor.
         """
-        if output.layout == "sums":
+        if output.summed:
             info = self.tensors[output.summed]
             channels, height, width = info.shape
-            sums = np.ascontiguousarray(vectors).reshape(-1).view("<i4")[:channels]
+            if output.layout == "sums":
+                sums = np.ascontiguousarray(vectors).reshape(-1).view("<i4")[:channels]
+            else:
+                planes = vectors.reshape(-1, height * width, VECTOR)
+                sums = planes.sum(axis=1, dtype=np.int64).reshape(-1)[:channels]
             zero = info.zero_point + 128 * info.signed
             centred = (sums.astype(np.int64) - height * width * zero).astype(np.float64)
             mean = centred * np.float64(info.scale) / (height * width)

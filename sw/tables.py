@@ -29,8 +29,14 @@ def rescale_table(source: Quant, result: Quant) -> np.ndarray:
     return _stored(np.rint(real / np.float32(result.scale)) + result.zero_point, result)
 
 
-def add_table(a: Quant, b: Quant, result: Quant) -> np.ndarray:
-    """int64 [256, 256]: QLinearAdd of its first and second input, without Relu."""
+def add_table(a: Quant, b: Quant, result: Quant, in_float: bool = False) -> np.ndarray:
+    """int64 [256, 256]: QLinearAdd of its first and second input, without Relu; or, if
+    `in_float`, the sum of the dequantized values, quantized."""
+    if in_float:
+        real = [(_integers(each) - each.zero_point).astype(np.float32) * np.float32(each.scale)
+                for each in (a, b)]
+        scaled = (real[0][:, None] + real[1][None]) / np.float32(result.scale)
+        return _stored(np.rint(scaled) + result.zero_point, result)
     ratio_a, ratio_b = (np.float32(each.scale) / np.float32(result.scale) for each in (a, b))
     moved = fused(ratio_a, np.float32(a.zero_point), ratio_b * np.float32(b.zero_point))
     fixed = np.float32(result.zero_point) - moved

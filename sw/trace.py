@@ -8,7 +8,7 @@ from hw.config import VECTOR
 
 from .graph import Graph
 from .layers import Branch, Layer
-from .schedule import ComputeStep
+from .steps import ComputeStep
 
 __all__ = ["compute_trace"]
 

@@ -10,6 +10,7 @@ import numpy as np
 from .errors import UserError
 from .graph import (
     Add,
+    AveragePool,
     Concat,
     Conv,
     GlobalAveragePool,
@@ -25,7 +26,8 @@ from .graph import (
 
 __all__ = ["RULES", "verify"]
 
-HOST_KINDS = ("Dequantize", "Quantize", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Softmax")
+HOST_KINDS = ("Dequantize", "Quantize", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Softmax",
+              "Gemm")
 
 Rule = Callable[[Node, list[Tensor], Tensor], bool]
 
@@ -86,9 +88,11 @@ def _is_map(tensor: Tensor) -> bool:
     return len(tensor.shape) == 3 and min(tensor.shape) >= 1 and _is_legal(tensor.quant)
 
 
-def _window_fits(node: Conv | MaxPool, sources: list[Tensor], result: Tensor) -> bool:
-    kernel = node.kernel if isinstance(node, MaxPool) else node.weights.shape[2:]
-    ceil_mode = isinstance(node, MaxPool) and node.ceil_mode
+def _window_fits(node: Conv | MaxPool | AveragePool, sources: list[Tensor],
+                 result: Tensor) -> bool:
+    is_pool = isinstance(node, MaxPool | AveragePool)
+    kernel = node.kernel if is_pool else node.weights.shape[2:]
+    ceil_mode = is_pool and node.ceil_mode
     return min(node.strides) >= 1 and min(node.pads) >= 0 and result.shape[1:] == tuple(
         window_outputs(sources[0].shape[1 + i], kernel[i], node.strides[i], node.pads[i],
                        node.pads[2 + i], ceil_mode) for i in range(2))
@@ -110,9 +114,26 @@ def _sums_fit(node: Conv, sources: list[Tensor], result: Tensor) -> bool:
     return bool((reach < 2**31).all())
 
 
+def _host_inputs(node: HostOp, result: Tensor) -> int:
+    """Values that it reads."""
+    size = math.prod(result.shape)
+    if node.kind != "Gemm":
+        return size
+    parts = [node.attributes.get(name) for name in ("weights", "scale", "bias", "offset")]
+    fits = all(isinstance(part, np.ndarray) and len(part) == size for part in parts)
+    return parts[0].shape[1] if fits else -1
+
+
 _MAPS: tuple[tuple[str, Rule], ...] = (
     ("inputs and output are quantized maps (C, H, W)",
      lambda node, sources, result: all(map(_is_map, [*sources, result]))),
+)
+
+_POOL: tuple[tuple[str, Rule], ...] = (
+    ("padding is smaller than the kernel",
+     lambda node, sources, result: all(
+         pad < size for pad, size in zip(node.pads, node.kernel * 2, strict=True))),
+    ("its window gives the size of its output", _window_fits),
 )
 
 RULES: dict[type[Node], tuple[tuple[str, Rule], ...]] = {
@@ -137,6 +158,10 @@ RULES: dict[type[Node], tuple[tuple[str, Rule], ...]] = {
         ("the worst case of its sums fits int32", _sums_fit),
         ("its requantization multipliers are finite and positive in float32",
          _multipliers_are_usable),
+        ("its upper limit lies inside the range of its output",
+         lambda node, sources, result: node.clip is None
+         or (result.quant.zero_point if node.relu else result.quant.qmin)
+         <= node.clip < result.quant.qmax),
     ),
     MaxPool: (
         ("it has one input", lambda node, sources, result: len(sources) == 1),
@@ -144,10 +169,15 @@ RULES: dict[type[Node], tuple[tuple[str, Rule], ...]] = {
         ("input and output have the same quantization and channels",
          lambda node, sources, result: sources[0].quant == result.quant
          and sources[0].shape[0] == result.shape[0]),
-        ("padding is smaller than the kernel",
-         lambda node, sources, result: all(
-             pad < size for pad, size in zip(node.pads, node.kernel * 2, strict=True))),
-        ("its window gives the size of its output", _window_fits),
+        *_POOL,
+    ),
+    AveragePool: (
+        ("it has one input", lambda node, sources, result: len(sources) == 1),
+        *_MAPS,
+        ("input and output have the same channels and type of integers",
+         lambda node, sources, result: sources[0].shape[0] == result.shape[0]
+         and sources[0].quant.signed == result.quant.signed),
+        *_POOL,
     ),
     Concat: (
         ("it has inputs", lambda node, sources, result: len(sources) >= 1),
@@ -176,13 +206,13 @@ RULES: dict[type[Node], tuple[tuple[str, Rule], ...]] = {
     HostOp: (
         (f"its kind is one of {', '.join(HOST_KINDS)}",
          lambda node, sources, result: node.kind in HOST_KINDS),
-        ("it has one input of as many values as its output",
+        ("it has one input of as many values as its output (a Gemm as its weights take)",
          lambda node, sources, result: len(sources) == 1
-         and math.prod(sources[0].shape) == math.prod(result.shape)
-         == math.prod(node.attributes.get("shape", ()))),
-        ("Quantize goes from float to integers, Dequantize back, others stay in float",
+         and math.prod(result.shape) == math.prod(node.attributes.get("shape", ()))
+         and _host_inputs(node, result) == math.prod(sources[0].shape)),
+        ("Quantize goes from float to integers, Dequantize and Gemm back, others stay in float",
          lambda node, sources, result: (sources[0].quant is None, result.quant is None)
-         == (node.kind != "Dequantize", node.kind != "Quantize")),
+         == (node.kind not in ("Dequantize", "Gemm"), node.kind != "Quantize")),
         ("a Softmax has axes",
          lambda node, sources, result: node.kind != "Softmax"
          or all(0 <= axis < len(node.attributes["shape"])

@@ -7,6 +7,7 @@ import numpy as np
 from sw.errors import UserError
 from sw.graph import (
     Add,
+    AveragePool,
     Concat,
     Conv,
     GlobalAveragePool,
@@ -70,14 +71,18 @@ def evaluate(graph: Graph, node: Node, inputs: list[np.ndarray],
             if sums is not None:
                 sums[node.output] = acc
             multiplier = operators.conv_multiplier(quants[0], node.weight_scale, result.quant)
-            return operators.requantize(acc, multiplier, result.quant, node.relu)
+            return operators.requantize(acc, multiplier, result.quant, node.relu, node.clip)
         case MaxPool():
             return operators.max_pool(inputs[0], node.kernel, node.strides, node.pads,
                                       result.shape[1:])
+        case AveragePool():
+            return operators.average_pool(inputs[0], quants[0], result.quant, node.kernel,
+                                          node.strides, node.pads, result.shape[1:],
+                                          node.count_include_pad)
         case Concat():
             return operators.concat(inputs, quants, result.quant)
         case Add():
-            return operators.add(*inputs, *quants, result.quant, node.relu)
+            return operators.add(*inputs, *quants, result.quant, node.relu, node.in_float)
         case GlobalAveragePool() if result.quant is None:
             return operators.global_average_float(inputs[0], quants[0])
         case GlobalAveragePool():
@@ -93,6 +98,9 @@ def _host(node: HostOp, x: np.ndarray, source: Tensor, result: Tensor) -> np.nda
             return operators.dequantize(x, source.quant)
         case "Quantize":
             return operators.quantize(x, result.quant)
+        case "Gemm":
+            return operators.gemm_float(x, source.quant, *(
+                node.attributes[name] for name in ("weights", "scale", "bias", "offset")))
         case "Softmax":
             return operators.softmax(x.reshape(node.attributes["shape"]), node.attributes["axes"])
         case _:

@@ -14,7 +14,7 @@ import numpy as np
 
 from hw.config import VECTOR, Config
 from hw.isa import INSTRUCTION_BYTES, PIXELS_PER_VECTOR, RECORD_VECTORS, Average, Opcode
-from sw.assembler import disassemble
+from sw.assembler import Instruction, disassemble
 from sw.program import Program
 
 from .order import Clock, MachineError, Order, VectorMemory
@@ -123,6 +123,9 @@ class Machine:
         self.pooler = Pooler()
         self.image = _Image()
         self.weights: list[np.ndarray] = []
+        self.ahead: list[Instruction] = []
+        self.taken_ahead = 0
+        """How many of the WEIGHTS in `ahead`, right behind this instruction, are taken already."""
 
     def run(self, code: bytes) -> None:
         """Execute until END. Raises MachineError naming the instruction."""
@@ -131,7 +134,15 @@ class Machine:
         except ValueError as error:
             raise MachineError(str(error)) from None
         for index, (opcode, header, operand) in enumerate(instructions):
+            # Weights that come while an instruction is at work stand behind it.
+            following = index + 1
+            while following < len(instructions) and instructions[following][0] == Opcode.WEIGHTS:
+                following += 1
+            self.ahead = instructions[index + 1:following]
             try:
+                if self.taken_ahead and opcode == Opcode.WEIGHTS:
+                    self.taken_ahead -= 1
+                    continue
                 known = self.order.waited(header)
                 if opcode == Opcode.END:
                     if self.weights:
@@ -153,7 +164,11 @@ class Machine:
         taken = []
         while count:
             if not self.weights:
-                raise MachineError("the weight stream ends too early")
+                if self.taken_ahead == len(self.ahead):
+                    raise MachineError("the weight stream ends too early")
+                _, header, operand = self.ahead[self.taken_ahead]
+                self._weights(self.order.waited(header), operand)
+                self.taken_ahead += 1
             head = self.weights[0]
             taken.append(head[:count])
             count -= len(taken[-1])
@@ -240,10 +255,10 @@ class Machine:
         for group in range(max(each[1] for each in branches)):
             present = [each for each in branches if group < each[1]]
             records = {code: self._records() for code, _, _ in present}
+            tiles = self._tiles(walk, [code for code, _, _ in present])
             for code, _, suffix in present:
                 taps = columns if code else [columns[self._centre(source, walk)]]
-                count = len(taps) * walk["planes"] * VECTOR
-                sums = sums_of(taps, self._take(count), self.config)
+                sums = sums_of(taps, tiles[code], self.config)
 
                 def keep(stage: str, data: np.ndarray, code: int = code) -> None:
                     stages.setdefault((stage, code), []).append(data)
@@ -258,6 +273,17 @@ class Machine:
         for code, _, suffix in branches:
             self._store(known, work["target"], suffix, np.stack(results[code]), number)
         self.order.end_pass(known)
+
+    def _tiles(self, walk: dict[str, int], branches: list[int]) -> dict[int, np.ndarray]:
+        """The tiles of each branch of a group; those that come again are the same."""
+        sizes = {code: (walk["kernel"] ** 2 if code else 1) * walk["planes"] * VECTOR
+                 for code in branches}
+        tiles = {code: self._take(size) for code, size in sizes.items()}
+        for _ in range(walk["strips"] - 1 if walk["refetch"] else 0):
+            for code, size in sizes.items():
+                if not np.array_equal(self._take(size), tiles[code]):
+                    raise MachineError("the tiles of a strip are not those of the one before")
+        return tiles
 
     def _records(self) -> Records:
         return read_records(self._take(RECORD_VECTORS))
@@ -321,7 +347,7 @@ class Machine:
         if walk["steps"] + (walk["long_strips"] > 0) > config.strip_steps:
             raise MachineError(f"a strip is longer than {config.strip_steps} steps")
         taps = (walk["kernel"] ** 2 if walk["groups_b"] else 0) + (walk["groups_a"] > 0)
-        if (walk["planes"] * taps + 1) * VECTOR > config.weight_vectors:
+        if not walk["refetch"] and (walk["planes"] * taps + 1) * VECTOR > config.weight_vectors:
             raise MachineError("the weights of a group do not fit the ring")
 
 

@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sw.graph import Quant
 
 __all__ = [
-    "add", "add_fixed_part", "concat", "conv_multiplier", "conv_sums", "dequantize",
-    "global_average", "global_average_float", "max_pool", "quantize", "requantize",
+    "add", "add_fixed_part", "average_pool", "concat", "conv_multiplier", "conv_sums", "dequantize",
+    "gemm_float", "global_average", "global_average_float", "max_pool", "quantize", "requantize",
     "rescale_table", "softmax",
 ]
 
@@ -61,10 +61,11 @@ def conv_multiplier(source: Quant, weight_scale: np.ndarray, result: Quant) -> n
 
 
 def requantize(sums: np.ndarray, multiplier: np.ndarray, result: Quant,
-               relu: bool = False) -> np.ndarray:
+               relu: bool = False, clip: int | None = None) -> np.ndarray:
     """int32 [c, h, w] and float32 [c] (or one): both in float32, half to even, saturate."""
     multiplier = np.asarray(multiplier, np.float32).reshape(-1, 1, 1)
-    return _saturate(sums.astype(np.float32) * multiplier, result, relu)
+    integers = _saturate(sums.astype(np.float32) * multiplier, result, relu)
+    return integers if clip is None else np.minimum(integers, result.dtype.type(clip))
 
 
 def max_pool(x: np.ndarray, kernel: tuple[int, int], strides: tuple[int, int],
@@ -80,6 +81,26 @@ def max_pool(x: np.ndarray, kernel: tuple[int, int], strides: tuple[int, int],
             part = padded[:, row::strides[0], column::strides[1]]
             np.maximum(result, part[:, :size[0], :size[1]], out=result)
     return result
+
+
+def average_pool(x: np.ndarray, source: Quant, result: Quant, kernel: tuple[int, int],
+                 strides: tuple[int, int], pads: tuple[int, int, int, int],
+                 size: tuple[int, int], count_include_pad: bool) -> np.ndarray:
+    """QLinearAveragePool to an output map of `size`, in float32: dequantize, add a window's cells
+    row by row, divide by their number and by the scale, add the zero point, then round."""
+    cells = np.stack([dequantize(x, source), np.ones(x.shape, np.float32)])
+    ends = [max((size[i] - 1) * strides[i] + kernel[i] - x.shape[1 + i] - pads[i], 0)
+            for i in range(2)]
+    padded = np.pad(cells, ((0, 0), (0, 0), (pads[0], ends[0]), (pads[1], ends[1])))
+    sums = np.zeros((2, x.shape[0], *size), np.float32)
+    for row in range(kernel[0]):
+        for column in range(kernel[1]):
+            part = padded[:, :, row::strides[0], column::strides[1]]
+            sums += part[:, :, :size[0], :size[1]]
+    count = np.float32(kernel[0] * kernel[1]) if count_include_pad else sums[1]
+    with np.errstate(over="ignore"):
+        scaled = sums[0] / count / result.scale + np.float32(result.zero_point)
+    return _saturate_shifted(scaled, result)
 
 
 def rescale_table(source: Quant, result: Quant) -> np.ndarray:
@@ -101,8 +122,13 @@ def concat(parts: list[np.ndarray], sources: list[Quant], result: Quant) -> np.n
 
 
 def add(a: np.ndarray, b: np.ndarray, quant_a: Quant, quant_b: Quant, result: Quant,
-        relu: bool = False) -> np.ndarray:
-    """QLinearAdd: ratio_a * a + (ratio_b * b + fixed), two fused multiply-adds in float32."""
+        relu: bool = False, in_float: bool = False) -> np.ndarray:
+    """QLinearAdd: ratio_a * a + (ratio_b * b + fixed), two fused multiply-adds in float32; or the
+    sum of the dequantized values, quantized, if `in_float`."""
+    if in_float:
+        total = dequantize(a, quant_a) + dequantize(b, quant_b)
+        integers = quantize(total, result)
+        return np.maximum(integers, result.dtype.type(result.zero_point)) if relu else integers
     ratio_a, ratio_b = quant_a.scale / result.scale, quant_b.scale / result.scale
     inner = _fused(b, ratio_b, add_fixed_part(quant_a, quant_b, result))
     return _saturate_shifted(_fused(a, ratio_a, inner), result, relu)
@@ -128,6 +154,14 @@ def global_average_float(x: np.ndarray, source: Quant) -> np.ndarray:
     return (sums * np.float64(source.scale) / (x.shape[1] * x.shape[2])).astype(np.float32)
 
 
+def gemm_float(x: np.ndarray, source: Quant, weights: np.ndarray, scale: np.ndarray,
+               bias: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """float32 [n]: integer sums over the flattened input, scaled once (QGemm without output scale);
+    where there is an offset onnxruntime sums in float."""
+    sums = weights.astype(np.int64) @ (x.reshape(-1).astype(np.int64) - source.zero_point) + bias
+    return sums.astype(np.float32) * scale + offset
+
+
 def softmax(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     """float32, computed in float64; the only operator that is not onnxruntime's to the bit."""
     exponents = np.exp(values.astype(np.float64) - values.max(axis=axes, keepdims=True))
@@ -149,7 +183,7 @@ def _saturate(scaled: np.ndarray, quant: Quant, relu: bool = False) -> np.ndarra
     return (np.rint(limited).astype(np.int32) + quant.zero_point).astype(quant.dtype)
 
 
-def _saturate_shifted(values: np.ndarray, quant: Quant, relu: bool) -> np.ndarray:
+def _saturate_shifted(values: np.ndarray, quant: Quant, relu: bool = False) -> np.ndarray:
     """The same for values that have their zero point already."""
     low = quant.zero_point if relu else quant.qmin
     return np.rint(np.clip(values, np.float32(low), np.float32(quant.qmax))).astype(quant.dtype)

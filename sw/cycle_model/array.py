@@ -33,7 +33,7 @@ class TileArray:
     A tile can be read when its vectors are in the ring and the tile before was handed over; it is
     handed over when it is loaded and the steps of the tile before are issued. Tiles of the first
     strip of a group, which may wait for their weights, and of the last, which give their room in
-    the ring back, go one by one; those of other strips all at once.
+    the ring back, go one by one, and all that are fetched again; those of other strips at once.
     """
 
     def __init__(self, state: State):
@@ -81,13 +81,15 @@ class TileArray:
         state, halves = self.state, self.config.halves
         strips = work.strips(self.config)
         branches = work.branches(group)
-        start = self.needed
-        self.needed += sum(map(work.tiles, branches)) * halves * self.config.tile_vectors
+        refetch = work.work["walk"]["refetch"]
         for index, (steps, pixels) in enumerate(strips):
-            first, last = index == 0, index == len(strips) - 1
-            place = start
+            first, last = refetch or index == 0, refetch or index == len(strips) - 1
+            final = index == len(strips) - 1
+            if first:
+                place = self.needed
+                self.needed += sum(map(work.tiles, branches)) * halves * self.config.tile_vectors
             for branch, half in product(branches, range(halves)):
-                ends = last and group == work.groups - 1 and branch == branches[-1] \
+                ends = final and group == work.groups - 1 and branch == branches[-1] \
                     and half == halves - 1
                 tiles = work.tiles(branch)
                 if not first and not last:
@@ -102,7 +104,7 @@ class TileArray:
                 hand = self.stepper_free - steps
                 yield hand
                 if half == halves - 1:
-                    state.batches.append(Batch(hand + TO_RESULTS, steps, pixels, last))
+                    state.batches.append(Batch(hand + TO_RESULTS, steps, pixels, final))
                     state.batched.add()
                 self.issued[half] += steps
                 room = self.issued[half] - RESULT_DEPTH

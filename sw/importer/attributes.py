@@ -7,14 +7,31 @@ from dataclasses import dataclass
 from ..errors import UserError
 from .raw import RawGraph, RawNode
 
-__all__ = ["Window", "check_operators", "read_window"]
+__all__ = ["Window", "check_operators", "read_float", "read_integer", "read_integers",
+           "read_window"]
+
+_WINDOW = {"auto_pad", "dilations", "kernel_shape", "pads", "strides"}
+_POOL = _WINDOW | {"ceil_mode", "count_include_pad"}
 
 # Attributes that an operator may have: anything else is refused, never ignored.
 _KNOWN: dict[str, set[str]] = {
     "Constant": {"value", "value_float", "value_floats", "value_int", "value_ints"},
-    "Conv": {"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"},
-    "MaxPool": {"auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order",
-                "strides"},
+    "Conv": _WINDOW | {"group"},
+    "MaxPool": _WINDOW | {"ceil_mode", "storage_order"},
+    "AveragePool": _POOL,
+    "Gemm": {"alpha", "beta", "transA", "transB"},
+    "MatMul": set(),
+    "Cast": {"round_mode", "saturate", "to"},
+    "Clip": {"max", "min"},
+    "Transpose": {"perm"},
+    "QLinearConv": _WINDOW | {"group", "channels_last"},
+    "QLinearMatMul": set(),
+    "QGemm": {"alpha", "transA", "transB"},
+    "QLinearAdd": set(),
+    "QLinearConcat": {"axis"},
+    "QLinearAveragePool": _POOL | {"channels_last"},
+    "QLinearGlobalAveragePool": {"channels_last"},
+    "QLinearSoftmax": {"axis", "opset"},
     "Concat": {"axis"},
     "Add": set(),
     "Relu": set(),
@@ -30,9 +47,17 @@ _KNOWN: dict[str, set[str]] = {
     "Softmax": {"axis"},
 }
 
+_LISTS = ("axes", "dilations", "kernel_shape", "pads", "perm", "strides")
+_NUMBERS = ("alpha", "beta", "max", "min", "ratio")  # others are integers
+_FEWEST = {"Conv": 2, "Add": 2, "Gemm": 2, "MatMul": 2, "QuantizeLinear": 2, "DequantizeLinear": 2,
+           "QLinearConv": 8, "QLinearMatMul": 8, "QGemm": 6, "QLinearConcat": 5}
+"""Inputs that may not be absent, where that is not one."""
+
 
 @dataclass(frozen=True)
 class Window:
+    """`kernel` counts the cells that dilations skip."""
+
     kernel: tuple[int, int]
     strides: tuple[int, int]
     pads: tuple[int, int, int, int]
@@ -40,43 +65,60 @@ class Window:
 
 def check_operators(graph: RawGraph) -> None:
     for node in graph.nodes:
-        if node.op.startswith("QLinear") or node.op in ("ConvInteger", "MatMulInteger"):
-            raise UserError(f"{node}: operator format is not supported; quantize in QDQ format")
         if node.op not in _KNOWN:
             raise UserError(f"{node}: operator {node.op} is not supported; supported are "
                             f"{', '.join(sorted(_KNOWN))}")
         unknown = sorted(set(node.attributes) - _KNOWN[node.op])
         if unknown:
             raise UserError(f"{node}: attribute '{unknown[0]}' is not supported")
-        fewest = 2 if node.op in ("Conv", "Add", "QuantizeLinear", "DequantizeLinear") else 1
+        _check_types(node)
+        fewest = _FEWEST.get(node.op, 1)
         if node.op != "Constant" and not all(node.input(index) for index in range(fewest)):
-            raise UserError(f"{node}: {len(node.inputs)} inputs; it needs {fewest}")
+            given = sum(map(bool, node.inputs[:fewest]))
+            raise UserError(f"{node}: {given} of its first {fewest} inputs are given; it needs "
+                            "them all")
+
+
+def _check_types(node: RawNode) -> None:
+    if node.op == "Constant":
+        return
+    for name in node.attributes:
+        if name in _LISTS:
+            read_integers(node, name, ())
+        elif name in _NUMBERS:
+            read_float(node, name, 0.0)
+        elif name not in ("auto_pad", "round_mode"):
+            read_integer(node, name, 0)
+        elif not isinstance(node.attributes[name], bytes):
+            raise UserError(f"{node}: attribute '{name}' is not a text")
 
 
 def read_window(node: RawNode, size: tuple[int, int],
                 of_weights: tuple[int, int] | None = None) -> Window:
     """Kernel, strides and explicit pads for an input of `size` (H, W); the kernel of a Conv is
     `of_weights`, which its attribute may repeat."""
-    kernel = _ints(node, "kernel_shape", of_weights or ())
+    kernel = read_integers(node, "kernel_shape", of_weights or ())
     if of_weights is not None and kernel != of_weights:
         raise UserError(f"{node}: kernel_shape is {list(kernel)}, its weights have "
                         f"{list(of_weights)}")
-    strides = _ints(node, "strides", (1, 1))
-    for name, numbers in (("kernel_shape", kernel), ("strides", strides)):
+    strides = read_integers(node, "strides", (1, 1))
+    dilations = read_integers(node, "dilations", (1, 1))
+    for name, numbers in (("kernel_shape", kernel), ("strides", strides),
+                          ("dilations", dilations)):
         if len(numbers) != 2 or min(numbers) < 1:
             raise UserError(f"{node}: {name} {list(numbers)}; two numbers from 1 up are supported")
-    if set(_ints(node, "dilations", (1, 1))) != {1}:
-        raise UserError(f"{node}: dilations {list(node.attributes['dilations'])}; only 1 is "
-                        "supported")
+    if dilations != (1, 1):
+        if of_weights is None:
+            raise UserError(f"{node}: dilations {list(dilations)}; only 1 is supported")
+        kernel = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
     return Window(kernel, strides, _pads(node, kernel, strides, size))
 
 
 def _pads(node: RawNode, kernel: tuple[int, ...], strides: tuple[int, ...],
           size: tuple[int, int]) -> tuple[int, int, int, int]:
-    mode = node.attributes.get("auto_pad", b"NOTSET")
-    mode = mode.decode() if isinstance(mode, bytes) else mode
+    mode = node.attributes.get("auto_pad", b"NOTSET").decode(errors="replace")
     if mode in ("NOTSET", ""):
-        pads = _ints(node, "pads", (0, 0, 0, 0))
+        pads = read_integers(node, "pads", (0, 0, 0, 0))
         if len(pads) != 4 or min(pads) < 0:
             raise UserError(f"{node}: pads {list(pads)}; four numbers from 0 up are supported")
         return pads
@@ -93,9 +135,22 @@ def _pads(node: RawNode, kernel: tuple[int, ...], strides: tuple[int, ...],
     return before[0], before[1], after[0], after[1]
 
 
-def _ints(node: RawNode, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+def read_integers(node: RawNode, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     value = node.attributes.get(name, default)
-    try:
-        return tuple(int(number) for number in value)
-    except (TypeError, ValueError):
-        raise UserError(f"{node}: attribute '{name}' is not a list of integers") from None
+    if not isinstance(value, list | tuple) or not all(isinstance(each, int) for each in value):
+        raise UserError(f"{node}: attribute '{name}' is not a list of integers")
+    return tuple(value)
+
+
+def read_integer(node: RawNode, name: str, default: int) -> int:
+    value = node.attributes.get(name, default)
+    if not isinstance(value, int):
+        raise UserError(f"{node}: attribute '{name}' is not an integer")
+    return value
+
+
+def read_float(node: RawNode, name: str, default: float) -> float:
+    value = node.attributes.get(name, default)
+    if not isinstance(value, int | float):
+        raise UserError(f"{node}: attribute '{name}' is not a number")
+    return float(value)

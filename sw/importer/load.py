@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper, numpy_helper
 
 from ..errors import UserError
+from .external import load_external_data, reader_of, refuse_external_data
 from .raw import RawGraph, RawNode
 
 __all__ = ["MAX_OPSET", "MIN_OPSET", "load_file", "load_model"]
@@ -18,7 +19,9 @@ MIN_OPSET = 10  # the first with QuantizeLinear
 MAX_OPSET = 28
 
 _DOMAINS = ("", "ai.onnx")
-_QDQ = ("QuantizeLinear", "DequantizeLinear")
+_CONTRIBUTED = ("QuantizeLinear", "DequantizeLinear", "QGemm")  # and all of QLinear*
+_INPUT_TYPES = {onnx.TensorProto.FLOAT: np.float32, onnx.TensorProto.INT8: np.int8,
+                onnx.TensorProto.UINT8: np.uint8}
 
 
 def load_file(path: str | Path) -> RawGraph:
@@ -33,11 +36,7 @@ def load_file(path: str | Path) -> RawGraph:
         model = onnx.load_from_string(data)
     except DecodeError:
         raise UserError("not an ONNX model, or truncated") from None
-    try:
-        onnx.load_external_data_for_model(model, str(Path(path).parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"external data cannot be read: {reason}") from None
+    load_external_data(model, Path(path).parent)
     return load_model(model)
 
 
@@ -47,19 +46,21 @@ def load_model(model: onnx.ModelProto) -> RawGraph:
     if not graph.node:
         raise UserError("not an ONNX model: it has no nodes")
     _check_text(model)
+    refuse_external_data(model)
     opset = _opset(model)
     if model.functions:
         raise UserError(f"model functions are not supported ('{model.functions[0].name}')")
     if graph.sparse_initializer:
         raise UserError("sparse initializers are not supported")
-    constants = {tensor.name: _array(tensor) for tensor in graph.initializer}
-    name, shape = _input(graph, constants)
+    constants = {tensor.name: _array(model, tensor) for tensor in graph.initializer}
+    name, shape, dtype = _input(graph, constants)
     nodes = [_node(proto) for proto in graph.node]
     return RawGraph(
         nodes=_sorted(nodes, {name, *constants}),
         constants=constants,
         input=name,
         input_shape=shape,
+        input_type=dtype,
         outputs=_outputs(graph, nodes, {name, *constants}),
         opset=opset,
         metadata={entry.key: entry.value for entry in model.metadata_props})
@@ -87,20 +88,29 @@ def _opset(model: onnx.ModelProto) -> int:
     return versions[0]
 
 
-def _array(tensor: onnx.TensorProto) -> np.ndarray:
+def _array(model: onnx.ModelProto, tensor: onnx.TensorProto) -> np.ndarray:
     try:
+        if any(size < 0 for size in tensor.dims):
+            raise ValueError(f"dimensions {list(tensor.dims)}")
         return numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"initializer '{tensor.name}' is damaged: {reason}") from None
+        raise UserError(f"{reader_of(model, tensor.name)}initializer '{tensor.name}' is damaged: "
+                        f"{reason}") from None
 
 
-def _input(graph: onnx.GraphProto, constants: dict) -> tuple[str, tuple[int, ...]]:
+def _input(graph: onnx.GraphProto,
+           constants: dict) -> tuple[str, tuple[int, ...], np.dtype]:
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) != 1:
         names = ", ".join(f"'{value.name}'" for value in inputs)
         raise UserError(f"{len(inputs)} inputs ({names}); one image input is supported")
     value = inputs[0]
+    kind = value.type.tensor_type.elem_type
+    if kind not in _INPUT_TYPES:
+        known = onnx.TensorProto.DataType.values()
+        name = onnx.TensorProto.DataType.Name(kind).lower() if kind in known else f"type {kind}"
+        raise UserError(f"input '{value.name}' is {name}; float, int8 and uint8 are supported")
     dims = value.type.tensor_type.shape.dim
     for dim in dims:
         if not dim.HasField("dim_value"):
@@ -112,17 +122,16 @@ def _input(graph: onnx.GraphProto, constants: dict) -> tuple[str, tuple[int, ...
         raise UserError(f"input '{value.name}' has shape {list(shape)}; [1, C, H, W] is supported")
     if shape[0] != 1:
         raise UserError(f"input '{value.name}' has batch {shape[0]}; batch 1 is supported")
-    return value.name, shape
+    return value.name, shape, np.dtype(_INPUT_TYPES[kind])
 
 
 def _node(proto: onnx.NodeProto) -> RawNode:
     outputs = list(proto.output)
     name = proto.name or next(filter(None, outputs), "")
     where = f"{proto.op_type} '{name}'"
-    contrib = proto.domain == "com.microsoft" and proto.op_type in _QDQ
-    if proto.domain not in _DOMAINS and not contrib:
-        if proto.op_type.startswith("QLinear"):
-            raise UserError(f"{where}: operator format is not supported; quantize in QDQ format")
+    contributed = proto.domain == "com.microsoft" and (
+        proto.op_type in _CONTRIBUTED or proto.op_type.startswith("QLinear"))
+    if proto.domain not in _DOMAINS and not contributed:
         raise UserError(f"{where}: operator domain '{proto.domain}' is not supported")
     if not any(outputs):
         raise UserError(f"{where}: it has no output")

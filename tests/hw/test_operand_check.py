@@ -39,9 +39,9 @@ def subtractions(word) -> int:
     fire = Fire.from_bits(word >> HEADER_BITS & (1 << Fire.as_shape().size) - 1)
     walk, pool = fire.main.walk, fire.main.pool
     walks = [walk, fire.squeeze.walk] if word & 255 == Opcode.FIRE.value else [walk]
-    taps = walk.kernel ** 2 if walk.groups_b else 0
+    taps = (walk.kernel ** 2 if walk.groups_b else 0) + (walk.groups_a != 0)
     pooled = pool.rows + walk.groups_a + walk.groups_b if pool.enable else 0
-    return taps + (walk.groups_a != 0) + sum(1 + each.steps for each in walks) + pooled
+    return (0 if walk.refetch else taps) + sum(1 + each.steps for each in walks) + pooled
 
 
 def run(config, cases):
@@ -161,6 +161,7 @@ def limits(opcode, config):
                 [("width", config.image_width), ("row_vectors", config.image_width // 4)]]
     cases = [
         [("main.walk.planes", (room - 1) // 10)],
+        [("main.walk.planes", 255), ("main.walk.refetch", 1)],
         [("main.walk.planes", (room - 1) // 9), ("main.walk.groups_a", 0)],
         [("main.walk.planes", room - 1), ("main.walk.groups_b", 0)],
         [("main.walk.strips", 2), ("main.walk.steps", config.strip_steps - 1),
@@ -176,7 +177,8 @@ def limits(opcode, config):
         [("main.source.pixels", 120 - config.pixels + 1), ("main.pool.enable", 0)],
     ]
     if opcode == Opcode.FIRE:
-        cases += [[("squeeze.walk.planes", min(room - 1, 255))]]
+        cases += [[("squeeze.walk.planes", min(room - 1, 255))],
+                  [("squeeze.walk.planes", 255), ("squeeze.walk.refetch", 1)]]
     return cases
 
 

@@ -20,8 +20,9 @@ def random_pass(rng, config) -> dict:
     kernel = rng.choice((1, 2, 3, 3, 5))
     stride = rng.choice((1, 1, 1, 2, 3))
     pad_top, pad_left = (rng.randrange(kernel) for _ in range(2))
-    width, height = rng.randint(kernel, 14), rng.randint(kernel, 14)
-    pad_right = rng.choice((0, kernel - 1 - pad_left))
+    pad_right = rng.choice((0, kernel - 1 - pad_left, kernel - 1))
+    # A map may be narrower than the window.
+    width, height = rng.randint(max(1, kernel - pad_left - pad_right), 14), rng.randint(1, 14)
     out_width = (width + pad_left + pad_right - kernel) // stride + 1
     row, rows = rng.randrange(3), rng.randint(1, 4)
     pixels = rows * out_width
@@ -37,7 +38,7 @@ def random_pass(rng, config) -> dict:
     return {
         "walk": {"groups_a": groups_a, "groups_b": groups_b, "planes": rng.randint(1, 3),
                  "kernel": kernel, "strips": strips, "long_strips": steps % strips,
-                 "steps": steps // strips},
+                 "steps": steps // strips, "refetch": int(rng.randrange(4) == 0)},
         "source": {"address": rng.randrange(1 << 16), "plane": rng.randrange(1 << 16),
                    "width": width, "height": height, "out_width": out_width, "row": row,
                    "pixels": pixels, "stride": stride, "pad_top": pad_top, "pad_left": pad_left,
@@ -127,14 +128,15 @@ class Reference:
                     for ky in (range(walk["kernel"]) if branch else [source["pad_top"]])
                     for kx in (range(walk["kernel"]) if branch else [source["pad_left"]])
                     for plane in range(walk["planes"])]
+                leaves = last_strip or walk["refetch"]
                 for number, (branch, half, ky, kx, plane) in enumerate(loops):
                     sums = [each[2:] for each in loops if each[:2] == (branch, half)]
                     final = number == len(loops) - 1
                     yield {
                         "parameters": 0, "parity": self.group_parity,
                         # The tiles of a last strip leave the ring as they are read.
-                        "offset": 0 if last_strip else number * self.config.tile_vectors,
-                        "release": int(last_strip),
+                        "offset": 0 if leaves else number * self.config.tile_vectors,
+                        "release": int(leaves),
                         "start": cursor(source, first_pixel, ky, kx, plane),
                         "left": source["pad_left"] - kx,
                         "right": source["width"] + source["pad_left"] - kx,

@@ -174,6 +174,26 @@ def test_global_average(signed):
 
 
 @pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("include", [0, 1])
+def test_average_pool(signed, include):
+    """Windows beyond the map, with scales that make ties."""
+    rng = np.random.default_rng(11 + signed + 2 * include)
+    for nice, ceil_mode in ((False, 0), (True, 0), (True, 1)) * 6:
+        source, result = random_quants(rng, signed, 2, nice)
+        kernel, strides = (tuple(map(int, rng.integers(1, top, 2))) for top in (8, 5))
+        pads = tuple(int(rng.integers(0, size)) for size in kernel * 2)
+        x = rng.integers(source.qmin, source.qmax + 1, (20, 13, 11)).astype(source.dtype)
+        x[:10] = x[:10] // 8 + source.zero_point // 2  # means near the zero point
+        expected = run_operator(
+            "QLinearAveragePool", [x[None], *parameters(source), *parameters(result)],
+            {"kernel_shape": kernel, "strides": strides, "pads": pads, "ceil_mode": ceil_mode,
+             "count_include_pad": include})
+        got = operators.average_pool(x, source, result, kernel, strides, pads,
+                                     expected.shape[2:], bool(include))
+        np.testing.assert_array_equal(got, expected[0])
+
+
+@pytest.mark.parametrize("signed", [False, True])
 def test_input_quantization(signed):
     rng = np.random.default_rng(2)
     for scale in (1.0, 0.5, 0.0371):

@@ -1,5 +1,6 @@
 """Compiled programs on the golden machine equal the golden graph, stage by stage."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sim.golden.machine import Machine, MachineError, Observation, run_program
 from sw.assembler import assemble, disassemble
 from sw.compiler import compile_graph
 from sw.importer import import_model, import_proto
+from tests.graphs import GraphBuilder
 from tests.models import ModelBuilder, random_network, small_squeezenet
 
 DATA = Path(os.environ.get("FIRECORE_DATA",
@@ -259,6 +261,25 @@ def test_refuses(opcode, change, message):
     compiled = program()
     with pytest.raises(MachineError, match=message):
         run(edited(compiled, opcode, 0, change), compiled)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda h, o: o.update(count=o["count"] - 1), "not those|too early"),
+    (lambda h, o: o.update(address=o["address"] - 8), "not those of the one before"),
+])
+def test_refuses_other_tiles_in_a_later_strip(change, message):
+    """Tiles beyond the ring come once for every strip, behind the instruction that takes them."""
+    builder = GraphBuilder((80, 4, 40), 1)
+    graph = builder.graph(builder.conv("image", 16, 3))
+    compiled = compile_graph(graph, Config(weight_vectors=512))
+    image = builder.image()
+    np.testing.assert_array_equal(run_program(compiled, image).outputs["conv1"],
+                                  golden.run(graph, image)["conv1"])
+    opcodes = [opcode for opcode, _, _ in disassemble(compiled.code)]
+    assert opcodes[opcodes.index(Opcode.CONV) + 1] == Opcode.WEIGHTS
+    with pytest.raises(MachineError, match=message):
+        run_program(dataclasses.replace(
+            compiled, code=edited(compiled, Opcode.WEIGHTS, 1, change)), image)
 
 
 def test_refuses_unwritten_vectors():

@@ -37,16 +37,16 @@ def test_passes_run_in_order():
         seen.append((name, [each is not None for each in filled]))
 
     compile_graph(import_proto(small_squeezenet().model("scores")), Config(), after=after)
-    assert seen == [("lower", [True, False, False]), ("bounds", [True, False, False]),
-                    ("schedule", [True, True, False]), ("emit", [True, True, True])]
+    assert seen == [("rewrite", [False, False, False]), ("lower", [True, False, False]),
+                    ("bounds", [True, False, False]), ("schedule", [True, True, False]),
+                    ("emit", [True, True, True])]
     assert [name for name, _ in PASSES] == [name for name, _ in seen]
 
 
 def test_errors_name_the_model():
-    builder = ModelBuilder((16, 9, 9))
-    x = builder.max_pool(builder.input())
-    model = builder.model(builder.conv(x, 16, 1))
-    with pytest.raises(UserError, match=r"^some\.onnx: MaxPool 'pool1_MaxPool'"):
+    builder = ModelBuilder((16, 20, 20))
+    model = builder.model(builder.conv(builder.input(), 16, 17))
+    with pytest.raises(UserError, match=r"^some\.onnx: Conv 'conv1_Conv': kernel 17x17"):
         compile_graph(import_proto(model, "some.onnx"), Config())
 
 

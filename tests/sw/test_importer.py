@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from sim import reference
 from sim.golden import graph as golden
@@ -18,6 +18,7 @@ from sw.graph import (
 )
 from sw.importer import import_model, import_proto
 from tests.data import data_file
+from tests.forms import FormBuilder
 from tests.models import ModelBuilder, small_squeezenet
 
 SMALL = [Input, Conv, MaxPool, Conv, Conv, Conv, Concat, MaxPool, Conv, Conv, Conv, Concat, Conv,
@@ -35,7 +36,7 @@ def same_integers(builder, output, names):
     graph = import_proto(model)
     got, expected = golden.run(graph, image), reference.run(model, image)
     for name in names:
-        np.testing.assert_array_equal(got[name], expected[name])
+        np.testing.assert_array_equal(got[name].reshape(expected[name].shape), expected[name])
         assert len(np.unique(expected[name])) > 1
     np.testing.assert_allclose(got[output], expected[output], rtol=1e-5, atol=1e-6)
     return graph
@@ -89,6 +90,88 @@ def test_relu_behind_its_own_quantization():
     output = builder.quantized(builder.node("Relu", [conv], "relu"), quant)
     graph = same_integers(builder, output, ["relu_q"])
     assert kinds(graph) == [Input, Conv, HostOp] and graph.nodes[1].relu
+
+
+def test_constants_behind_other_operators():
+    """Weights, scales and biases behind Identity, Cast, Transpose, reshapes and Constant nodes."""
+    builder = ModelBuilder()
+    output = builder.conv(builder.input(), 8)
+    model = builder.model(output)
+    plain = import_proto(model)
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+    def behind(name, value, *operators):
+        """Replace an initializer by a Constant and operators behind it."""
+        index = next(i for i, each in enumerate(model.graph.initializer) if each.name == name)
+        del model.graph.initializer[index]
+        nodes = [helper.make_node("Constant", [], [f"{name}_0"],
+                                  value=numpy_helper.from_array(value))]
+        for i, (op, inputs, attributes) in enumerate(operators):
+            last = i == len(operators) - 1
+            nodes.append(helper.make_node(op, [f"{name}_{i}", *inputs],
+                                          [name if last else f"{name}_{i + 1}"], **attributes))
+        model.graph.node.extend(reversed(nodes))
+
+    model.graph.initializer.extend([numpy_helper.from_array(np.int64(value), name)
+                                    for name, value in (("flat", [-1]), ("front", [0]))])
+    behind("conv1_wq", values["conv1_wq"].transpose(2, 3, 1, 0).astype(np.int32),
+           ("Cast", [], {"to": onnx.TensorProto.INT8}),
+           ("Transpose", [], {"perm": [3, 2, 0, 1]}), ("Identity", [], {}))
+    behind("conv1_ws", values["conv1_ws"].reshape(2, 4), ("Reshape", ["flat"], {}))
+    behind("conv1_bq", values["conv1_bq"][None], ("Squeeze", ["front"], {}))
+    behind("image_scale", values["image_scale"][0], ("Unsqueeze", ["front"], {}))
+    graph = import_proto(model)
+    np.testing.assert_array_equal(graph.nodes[1].weights, plain.nodes[1].weights)
+    np.testing.assert_array_equal(graph.nodes[1].bias, plain.nodes[1].bias)
+    np.testing.assert_array_equal(graph.nodes[1].weight_scale, plain.nodes[1].weight_scale)
+    assert graph.tensors["image_q"].quant == plain.tensors["image_q"].quant
+
+
+def test_mat_mul_and_add_of_a_constant_are_one_layer():
+    builder = FormBuilder("qdq", (4, 3, 2), 7)
+    builder.mat_mul(builder.flatten(builder.input()), 24, 10)
+    del builder.nodes[-2:]  # Q and DQ behind the MatMul
+    bias = builder.constant("bias", builder.rng.normal(size=10).astype(np.float32))
+    total = builder.node("Add", [bias, "matmul2"], "total")
+    builder.channels[total] = 10
+    graph = same_integers(builder, builder.quantized(total, builder.quant()), ["total_q"])
+    assert kinds(graph) == [Input, Conv, HostOp] and graph.nodes[1].bias.any()
+    assert graph.nodes[1].weights.shape == (10, 4, 3, 2)
+
+
+def test_output_names_are_kept():
+    """Of integers, floats, and of one tensor under two names, in QOperator form and in QDQ form."""
+    builder = FormBuilder("operator", seed=2, opset=17)
+    x = builder.conv(builder.input(), 8)
+    pool, average = builder.max_pool(x), builder.average(x)
+    graph = import_proto(builder.model(average, x, pool))
+    assert graph.outputs == (average, x, pool)
+    builder = ModelBuilder()
+    conv = builder.conv(builder.input(), 8)
+    twin = builder.quantized(builder.node("Dropout", [conv], "twin"), builder.quants[conv])
+    model = builder.model(conv, twin)
+    for name in ("conv1_q", "twin_q"):
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    graph = import_proto(model)
+    assert graph.outputs == ("conv1_dq", "twin_dq", "conv1_q", "twin_q")
+    values, expected = (run(builder.image()) for run in (
+        lambda image: golden.run(graph, image), reference.Reference(model).run))
+    assert values["twin_q"].shape == values["conv1_q"].shape
+    assert set(graph.outputs) <= set(expected)
+
+
+def test_groups_and_dilations_become_dense():
+    """Depthwise, grouped and dilated weights become dense."""
+    builder = FormBuilder("qdq", (6, 12, 12))
+    source = builder.input()
+    depthwise = builder.conv(source, 12, group=6)
+    grouped = builder.conv(depthwise, 9, group=3, dilations=(1, 2))
+    graph = import_proto(builder.model(grouped))
+    first, second = (node.weights for node in graph.nodes if isinstance(node, Conv))
+    assert first.shape == (12, 6, 3, 3) and second.shape == (9, 12, 3, 5)
+    assert [np.flatnonzero(each.any(axis=(1, 2))).tolist() for each in first] == [
+        [i // 2] for i in range(12)]
+    assert not second[:, :, :, 1::2].any() and not second[:3, 4:].any()
 
 
 def test_identities_vanish():

@@ -179,15 +179,11 @@ def concat_nested(builder, x):
 
 
 def big_kernel(builder, x):
-    return builder.conv(x, 16, 9)
-
-
-def uneven_stride(builder, x):
-    return builder.conv(x, 16, 3, (1, 2))
+    return builder.conv(x, 16, 16, pads=(2, 2, 2, 2))
 
 
 def big_stride(builder, x):
-    return builder.conv(x, 16, 3, (3, 3))
+    return builder.conv(x, 16, 3, (3, 8))
 
 
 def odd_pool(builder, x):
@@ -209,9 +205,8 @@ def rescaled_before_pool(builder, x):
     (concat_off_grid, "Concat 'concat3_Concat': .* starts at channel 8; .* multiples of 16"),
     (concat_of_input, "Concat 'concat2_Concat': its input image_q comes from Input"),
     (concat_nested, "Concat .* comes from Concat"),
-    (big_kernel, "Conv 'conv1_Conv': kernel 9x9; .* up to 7"),
-    (uneven_stride, "Conv 'conv1_Conv': strides 1x2"),
-    (big_stride, "Conv 'conv1_Conv': strides 3x3"),
+    (big_kernel, "Conv 'conv1_Conv': kernel 16x16; .* up to 15"),
+    (big_stride, "Conv 'conv1_Conv': strides 3x8; 1x1 to 7x7"),
     (odd_pool, "MaxPool 'pool2_MaxPool': kernel 3x3 with stride 1x1"),
     (rescaled_before_pool, "Conv 'conv1_Conv': a Concat requantises its result behind MaxPool"),
 ])

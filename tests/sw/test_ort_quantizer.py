@@ -83,3 +83,30 @@ def test_quantized_by_onnxruntime(tmp_path, options, activations):
             ("conv1_relu", "expand1_relu", "conv2", "add_relu", "average")} <= compared
     quant = graph.tensors["scores_QuantizeLinear_Output"].quant
     np.testing.assert_allclose(got["scores"], expected["scores"], atol=1.01 * quant.scale)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("activations", ["QUInt8", "QInt8"])
+@pytest.mark.parametrize("weights", ["QUInt8", "QInt8"])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_operator_form_by_onnxruntime(tmp_path, symmetric, activations, weights, per_channel):
+    """QLinearConv, QLinearAdd, QLinearConcat, QLinearGlobalAveragePool and QLinearSoftmax."""
+    if activations == "QInt8" and weights == "QUInt8":
+        pytest.skip("onnxruntime has no such QLinearConv")
+    onnx.save(float_model(), tmp_path / "float.onnx")
+    path = tmp_path / "quantized.onnx"
+    quantization.quantize_static(
+        tmp_path / "float.onnx", path, Batches(), per_channel=per_channel,
+        quant_format=quantization.QuantFormat.QOperator,
+        activation_type=quantization.QuantType[activations],
+        weight_type=quantization.QuantType[weights],
+        extra_options={"ActivationSymmetric": symmetric})
+    graph = import_model(path)
+    assert sum(isinstance(node, Conv) for node in graph.nodes) >= 6
+    image = np.random.default_rng(9).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    got, expected = golden.run(graph, image), reference.run(path, image)
+    compared = {name for name in set(got) & set(expected) if "scores" not in name}
+    for name in compared:
+        np.testing.assert_array_equal(got[name].reshape(expected[name].shape), expected[name],
+                                      err_msg=name)
+    assert len(compared) >= 9, sorted(expected)

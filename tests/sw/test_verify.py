@@ -4,9 +4,21 @@ import numpy as np
 import pytest
 
 from sw.errors import UserError
-from sw.graph import Add, Concat, Conv, GlobalAveragePool, Graph, HostOp, Input, MaxPool, Quant
+from sw.graph import (
+    Add,
+    AveragePool,
+    Concat,
+    Conv,
+    GlobalAveragePool,
+    Graph,
+    HostOp,
+    Input,
+    MaxPool,
+    Quant,
+)
 from sw.importer import import_proto
 from sw.verify import RULES, verify
+from tests.forms import FormBuilder
 from tests.models import ModelBuilder
 
 
@@ -17,7 +29,10 @@ def graph():
     conv = builder.conv(builder.input(), 16, relu=True, quant=builder.low())
     pool = builder.max_pool(conv, pads=(1, 1, 1, 1))
     total = builder.add(pool, builder.fire(pool, 16, 8))
-    builder.node("Softmax", [builder.average(total)], "scores", axis=1)
+    builder.node("AveragePool", [total], "mean", kernel_shape=[2, 2], pads=[1, 1, 1, 1])
+    builder.channels["mean"] = 16
+    mean = builder.quantized("mean", builder.quant())
+    builder.node("Softmax", [builder.average(mean)], "scores", axis=1)
     return import_proto(builder.model("scores"))
 
 
@@ -66,6 +81,12 @@ ILLEGAL = {
     "pool pads": (
         lambda g: change(g, MaxPool, pads=(3, 3, 3, 3)), "padding is smaller than the kernel"),
     "pool kernel": (lambda g: change(g, MaxPool, kernel=(2, 3)), "window gives the size"),
+    "limit": (lambda g: change(g, Conv, clip=255), "upper limit lies inside"),
+    "limit below the Relu": (lambda g: change(g, Conv, clip=-1), "upper limit lies inside"),
+    "average pads": (
+        lambda g: change(g, AveragePool, pads=(2, 0, 0, 0)), "padding is smaller than the kernel"),
+    "average type": (
+        lambda g: retype(g, AveragePool, quant=Quant(np.float32(1), 0, True)), "type of integers"),
     "concat": (
         lambda g: change(g, Concat, inputs=g.nodes[4].inputs * 2), "channels of its inputs add up"),
     "add of one": (lambda g: change(g, Add, inputs=g.nodes[1].inputs), "two inputs"),
@@ -120,3 +141,17 @@ def test_the_message_prints_the_node(graph):
 def test_an_empty_graph():
     with pytest.raises(UserError, match="no nodes"):
         verify(Graph([], {}, "image", ()))
+
+
+@pytest.mark.parametrize("name, value", [
+    ("weights", np.zeros((5, 31), np.int8)), ("weights", np.zeros((4, 32), np.int8)),
+    ("bias", np.zeros(4, np.int32)), ("scale", None)])
+def test_gemm_of_the_host(name, value):
+    builder = FormBuilder("qdq", (8, 2, 2))
+    builder.gemm(builder.flatten(builder.input()), 32, 5)
+    del builder.nodes[-2:]
+    graph = import_proto(builder.model("gemm2"))
+    verify(graph)
+    graph.nodes[-1].attributes[name] = value
+    with pytest.raises(UserError, match="Gemm 'gemm2_Gemm': it has one input"):
+        verify(graph)

@@ -6,10 +6,17 @@ import pytest
 from hw.config import Config
 from hw.isa import RECORD_VECTORS, Record
 from sw.assembler import decode
-from sw.errors import UserError
 from sw.importer import import_proto
 from sw.lower import lower
-from sw.weights import layer_stream, main_stream, parameter_blocks, squeeze_stream, tiles
+from sw.weights import (
+    is_refetched,
+    layer_stream,
+    main_stream,
+    parameter_blocks,
+    squeeze_stream,
+    tiles,
+    weight_runs,
+)
 from tests.models import ModelBuilder
 
 
@@ -81,8 +88,23 @@ def test_fire_stream():
     assert len(main_stream(fire(shared=True).layers[1], config)) == len(main) - 16
 
 
-def test_refuses_group_beyond_ring():
-    layer = fire(squeeze=64).layers[1]
-    with pytest.raises(UserError, match=r"fire|concat.*672 vectors, the weight ring holds 512"):
-        layer_stream(layer, Config(weight_vectors=512))
-    assert len(layer_stream(layer, Config(weight_vectors=1024)))
+def test_runs_of_a_group_within_the_ring():
+    layer, config = fire().layers[1], Config()
+    assert not is_refetched(layer.main, config)
+    assert weight_runs(layer, config, 3, 5) == [(0, len(layer_stream(layer, config)))]
+
+
+def test_runs_of_a_group_beyond_the_ring():
+    """The tiles come once for every strip, parameters once; neighbours are one run."""
+    layer, config = fire(squeeze=64).layers[1], Config(weight_vectors=512)
+    assert is_refetched(layer.main, config) and not is_refetched([layer.squeeze], config)
+    stream = layer_stream(layer, config)
+    squeeze = len(squeeze_stream(layer, config))
+    tiles, parameters = 4 * (1 + 9) * 16, 2 * 8
+    first = squeeze + 2 * 8 + parameters
+    second = first + tiles + parameters
+    assert second + tiles == len(stream)
+    assert weight_runs(layer, config, 7, 1) == [(0, len(stream))]
+    assert weight_runs(layer, config, 7, 3) == [
+        (0, first + tiles), (first, tiles), (first, tiles + parameters + tiles),
+        (second, tiles), (second, tiles)]
