@@ -23,6 +23,7 @@ FLATTEN = ("proc; flatten; opt_clean; splitnets -driver; "
 """Names are hidden, so that aliases do not get into the way of ABC9; only registers keep theirs."""
 SCRIPT = ("read_rtlil {source}; {verilog} hierarchy -top {top}; " + FLATTEN +
           "setparam -unset SIM_DEVICE t:BUFGCTRL; "
+          "scratchpad -copy abc9.script.flow3 abc9.script; "
           "synth_xilinx -family xc7 -top {top} -flatten -abc9 {options}; "
           "tee -q -o {stat} stat -json")
 STEP = re.compile(r"7\.(\d+)\.[\d.]* Executing ([^ .(]*)")

@@ -63,6 +63,8 @@ class Outcome:
     labels: list[str]
     unknown: list[str]
     """Tensors that the reference does not have: not compared."""
+    notes: list[str]
+    """What the importer says about the model."""
     timeline: dict[str, Any] | None = None
     """Chrome trace of the first run."""
 
@@ -110,8 +112,10 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
     images = [_image(source, graph, preprocess) for source in inputs]
     progress("compile the network", 0)
     modelled = _modelled(memory)
-    program = compile_graph(graph, config, memory.vectors_per_cycle, batch=batch, memory=modelled)
-    reference = _reference(check, model, graph)
+    passes: dict[str, Graph] = {}
+    program = compile_graph(graph, config, memory.vectors_per_cycle, batch=batch, memory=modelled,
+                            after=lambda name, work: passes.setdefault(name, work.graph))
+    reference = _reference(check, model, passes["rewrite"])
     checker = _Checker(graph, program)
     runs: list[Run] = []
     tops = []
@@ -135,7 +139,7 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
                                             outputs=done.outputs[:0]))
     report = build_report(program, perf.predict(program, modelled), runs, _names(inputs), tops,
                           clock_hz, checker.checked, checker.mismatches)
-    return Outcome(report, checker.layers, labels_of(graph), sorted(checker.unknown),
+    return Outcome(report, checker.layers, labels_of(graph), sorted(checker.unknown), graph.notes,
                    timeline(program, runs[0].slices) if trace else None)
 
 
@@ -166,6 +170,7 @@ def _reference(check: str, model: str | Path,
     if check == "none":
         return None
     if check == "golden":
+        # The graph as the core computes it: with the tensors that rewrites insert.
         return lambda image: golden.run(graph, image)
     from .reference import Reference
 
@@ -223,6 +228,7 @@ def describe(outcome: Outcome, check: str) -> str:
         return "\n".join(lines)
     lines.append(f"{report['checked_values']:,} values compared with {check}: "
                  f"{report['mismatches']:,} mismatches")
+    lines += [f"note: {note}" for note in outcome.notes]
     if outcome.unknown:
         lines.append(f"not compared, {check} does not give: {', '.join(outcome.unknown)}")
     for layer in outcome.checks:

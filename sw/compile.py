@@ -129,7 +129,7 @@ def _memory(options: argparse.Namespace) -> Memory:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    plans = []
+    passes: dict[str, Compilation] = {}
     try:
         try:
             board = boards.get(options.board, options.variant)
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(str(error)) from None
         memory = _memory(options)
         program = compile_model(options.model, board, options.batch, memory,
-                                lambda name, work: plans.append(work.schedule))
+                                passes.setdefault)
         prediction = predict(program, memory)
         program.save(options.output)
         if options.json:
@@ -150,8 +150,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(summary(program, prediction), end="")
+    for note in passes["emit"].graph.notes:
+        print(f"note: {note}")
     if options.explain:
-        print(explain(plans[-1], program, prediction), end="")
+        print(explain(passes["emit"].schedule, program, prediction), end="")
     if options.listing:
         print(listing(program.code), end="")
     return 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +12,53 @@ import numpy as np
 from .errors import UserError
 from .graph import Graph
 
-__all__ = ["PREPROCESS", "load_input", "preprocess_of", "preprocess_pixels"]
+__all__ = ["FLOAT_KEY", "METADATA_KEY", "PREPROCESS", "Preprocess", "float_preprocess",
+           "load_input", "preprocess_of", "preprocess_pixels"]
 
 METADATA_KEY = "firecore.preprocess"
+FLOAT_KEY = "firecore.float_preprocess"
+"""What the float model took that a model was quantized from."""
 
-_BGR_MEAN = np.array([104, 117, 123], np.float32)
-_RGB_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
-_RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 
-PREPROCESS: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {
-    "bgr": (3, lambda rgb: rgb[..., ::-1]),
-    "bgr-mean": (3, lambda rgb: rgb[..., ::-1] - _BGR_MEAN),
-    "rgb": (3, lambda rgb: rgb),
-    "rgb-unit": (3, lambda rgb: rgb / np.float32(255)),
-    "rgb-normalised": (3, lambda rgb: (rgb / np.float32(255) - _RGB_MEAN) / _RGB_DEVIATION),
-    "grey": (1, lambda grey: grey),
-    "grey-unit": (1, lambda grey: grey / np.float32(255)),
+@dataclass(frozen=True)
+class Preprocess:
+    """From pixels 0..255 to what a network was trained on: channels in `order` (`rgb`, `bgr` or
+    `grey`), then (pixel - mean) / deviation for each channel in that order."""
+
+    order: str
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, C] (RGB or grey) to float32 (1, C, H, W)."""
+        values = pixels[..., ::-1] if self.order == "bgr" else pixels
+        values = (values.astype(np.float32) - np.float32(self.mean)) / np.float32(self.deviation)
+        return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+
+
+_IMAGENET = Preprocess("rgb", tuple(255 * mean for mean in (0.485, 0.456, 0.406)),
+                       tuple(255 * deviation for deviation in (0.229, 0.224, 0.225)))
+_ZERO, _ONE, _UNIT = (0.0,) * 3, (1.0,) * 3, (255.0,) * 3
+
+PREPROCESS: dict[str, Preprocess] = {
+    "bgr": Preprocess("bgr", _ZERO, _ONE),
+    "bgr-mean": Preprocess("bgr", (104.0, 117.0, 123.0), _ONE),
+    "rgb": Preprocess("rgb", _ZERO, _ONE),
+    "rgb-mean": Preprocess("rgb", (123.0, 117.0, 104.0), _ONE),
+    "rgb-unit": Preprocess("rgb", _ZERO, _UNIT),
+    "rgb-imagenet": _IMAGENET,
+    "rgb-normalised": _IMAGENET,
+    "grey": Preprocess("grey", (0.0,), (1.0,)),
+    "grey-unit": Preprocess("grey", (0.0,), (255.0,)),
 }
-"""Channels, and float32 [H, W, C] pixels of 0..255 to what the network was trained on."""
+"""What networks are usually trained on; `rgb-normalised` is another name of `rgb-imagenet`. Those
+with the name of an order alone are raw pixels."""
+
+ORDERS = ("rgb", "bgr", "grey")
 
 _RESIZED = 256  # shorter side before the crop, for inputs of ImageNet's usual sizes
 _IMAGENET_SIZES = range(193, _RESIZED + 1)
@@ -41,7 +71,8 @@ def load_input(path: str | Path, network: Graph | tuple[int, ...],
     A photograph that has not the input's size is resized with its shorter side to 256 (where the
     input is close below that; else just to cover the input), then cropped at its centre.
     `preprocess` is a name of `PREPROCESS`, or `auto`: see `preprocess_of`. Tensors in .npy, or the
-    only array of an .npz (or the one with the input's name), are taken as they are.
+    only array of an .npz (or the one with the input's name), are taken as they are. A graph that
+    takes uint8 itself gets raw pixels as uint8.
     Raises UserError if the file is neither, or does not fit.
     """
     path = Path(path)
@@ -57,11 +88,12 @@ def load_input(path: str | Path, network: Graph | tuple[int, ...],
     if preprocess not in PREPROCESS:
         raise UserError(f"preprocessing '{preprocess}' is unknown; known are auto, "
                         f"{', '.join(PREPROCESS)}")
-    channels = PREPROCESS[preprocess][0]
+    channels = PREPROCESS[preprocess].channels
     if channels != shape[0]:
         raise UserError(f"preprocessing '{preprocess}' gives {channels} channels; the network "
                         f"takes {shape[0]}")
-    return preprocess_pixels(_pixels(path, shape), preprocess)
+    values = preprocess_pixels(_pixels(path, shape), preprocess)
+    return values.astype(np.uint8) if _takes_bytes(network) and preprocess in ORDERS else values
 
 
 def preprocess_of(network: Graph | tuple[int, ...]) -> str:
@@ -78,26 +110,43 @@ def preprocess_of(network: Graph | tuple[int, ...]) -> str:
                             f"{', '.join(PREPROCESS)}")
         if named is not None:
             return named
+    if channels not in (1, 3):
+        raise UserError(f"images have 1 or 3 channels, the network takes {channels}; give a .npy")
     if channels == 1:
         return "grey"
-    if channels != 3:
-        raise UserError(f"images have 1 or 3 channels, the network takes {channels}; give a .npy")
     if not isinstance(network, Graph):
         raise UserError("preprocessing cannot be guessed from a shape; name one")
     quant = network.tensors[network.input_node.output].quant
     return "bgr" if quant.scale == 1 and quant.zero_point == 0 else "bgr-mean"
 
 
+def float_preprocess(metadata: Mapping[str, str], channels: int) -> str:
+    """What the metadata of a float model name, else `grey-unit` or `bgr-mean` by its channels."""
+    named = metadata.get(METADATA_KEY)
+    if named is not None and named not in PREPROCESS:
+        raise UserError(f"the model asks for preprocessing '{named}'; known are "
+                        f"{', '.join(PREPROCESS)}")
+    if named is None and channels not in (1, 3):
+        raise UserError(f"images have 1 or 3 channels, the network takes {channels}; give a .npy")
+    return named or ("grey-unit" if channels == 1 else "bgr-mean")
+
+
 def preprocess_pixels(pixels: np.ndarray, preprocess: str) -> np.ndarray:
     """uint8 [H, W, C] (RGB or grey) to float32 (1, C, H, W)."""
-    values = PREPROCESS[preprocess][1](pixels.astype(np.float32))
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    return PREPROCESS[preprocess](pixels)
 
 
 def _shape(network: Graph | tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(network, Graph):
         return network.tensors[network.input_node.output].shape
     return tuple(network)[-3:]
+
+
+def _takes_bytes(network: Graph | tuple[int, ...]) -> bool:
+    if not isinstance(network, Graph):
+        return False
+    source = network.input_node
+    return source.float_name == source.output and not network.tensors[source.output].quant.signed
 
 
 def _pixels(path: Path, shape: tuple[int, ...]) -> np.ndarray:

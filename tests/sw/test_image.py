@@ -188,5 +188,6 @@ def test_without_pillow(tmp_path, pixels, monkeypatch):
 
 def test_preprocess_of():
     assert preprocess_of(network()) == "bgr" and preprocess_of(network(1)) == "grey"
-    assert all(preprocess_of(network(channels, metadata={"firecore.preprocess": name})) == name
-               for name, (channels, _) in PREPROCESS.items())
+    assert all(
+        preprocess_of(network(each.channels, metadata={"firecore.preprocess": name})) == name
+        for name, each in PREPROCESS.items())

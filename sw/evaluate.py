@@ -1,0 +1,129 @@
+"""Command line: accuracy of a model over a folder of labelled photographs.
+
+    python -m sw.evaluate MODEL.onnx --images DIR [--reference FLOAT.onnx] [--backend rtl]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from hw.progress import TerminalProgress
+
+from .accuracy import LABELS, Tally, image_files, read_labels
+from .classifier import Classifier, EngineFailure, OnnxRuntime
+from .errors import UserError
+from .image import PREPROCESS
+
+__all__ = ["BACKENDS", "evaluate", "main", "open_backend"]
+
+BACKENDS = {"onnxruntime": "sw.classifier:OnnxRuntime", "golden": "sim.backends:Golden",
+            "rtl": "sim.backends:Rtl"}
+"""Where each engine is. Those of `sim` are imported when they are asked for: the compiler and its
+tools do not depend on the simulation."""
+
+
+def open_backend(name: str, path: str | Path, preprocess: str = "auto",
+                 config: str | None = None) -> Classifier:
+    """Raises UserError. `config` of the core, as in `sim.run`, is for `rtl`."""
+    if name not in BACKENDS:
+        raise UserError(f"backend '{name}' is unknown; there are {', '.join(BACKENDS)}")
+    if config is not None and name != "rtl":
+        raise UserError(f"a configuration is for the backend rtl, not for {name}")
+    module, attribute = BACKENDS[name].split(":")
+    backend = getattr(importlib.import_module(module), attribute)
+    return backend(path, preprocess) if config is None else backend(path, preprocess, config)
+
+
+def evaluate(model: Classifier, files: Sequence[Path], labels: Sequence[int] | None = None,
+             reference: Classifier | None = None,
+             progress: Callable[[str, float], None] = lambda what, fraction: None) -> Tally:
+    """Runs all files; `labels` are their classes. Raises UserError for files that do not fit."""
+    tally = Tally()
+    for number, file in enumerate(files):
+        progress(f"image {number + 1} of {len(files)}", number / len(files))
+        tally.add(model.scores(file), labels[number] if labels is not None else None,
+                  reference.scores(file) if reference else None)
+    return tally
+
+
+def _labels(options: argparse.Namespace, files: Sequence[Path]) -> list[int] | None:
+    """None where there are none, and a reference makes them needless."""
+    path = options.labels or Path(options.images) / LABELS
+    if options.labels is None and options.reference and not path.exists():
+        return None
+    return read_labels(path, files)
+
+
+def _reference(options: argparse.Namespace) -> OnnxRuntime | None:
+    """Its own metadata say what it takes; else those of the model that was made from it."""
+    if options.reference is None:
+        return None
+    named = options.reference_preprocess
+    if named == "auto":
+        probe = OnnxRuntime(options.reference)
+        origin = OnnxRuntime(options.model).float_preprocess
+        if origin is None or "firecore.preprocess" in probe.metadata:
+            return probe
+        named = origin
+    return OnnxRuntime(options.reference, named)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sw.evaluate",
+        description="Top-1 and top-5 accuracy of a model over a folder of photographs, and how "
+                    "often it agrees with a reference. Exit status: 0, 1 if an "
+                    "engine failed, 2 for bad input.")
+    parser.add_argument("model", help="ONNX model, float or quantized")
+    parser.add_argument("--images", required=True, metavar="DIR", help="folder of photographs")
+    parser.add_argument("--labels", type=Path, metavar="CSV",
+                        help=f"columns filename and index (default: {LABELS} in the folder)")
+    parser.add_argument("--preprocess", default="auto", choices=("auto", *PREPROCESS),
+                        metavar="NAME", help="from pixels to the model's input (default: what its "
+                        f"metadata say, else a guess): {', '.join(PREPROCESS)}")
+    parser.add_argument("--backend", choices=tuple(BACKENDS), default="onnxruntime",
+                        help="onnxruntime (default), golden: the integer operators in NumPy, rtl: "
+                             "the core, simulated")
+    parser.add_argument("--config", help="of the core for rtl: as for sim.run")
+    parser.add_argument("--reference", metavar="ONNX",
+                        help="model to compare the best class with, on onnxruntime")
+    parser.add_argument("--reference-preprocess", default="auto", choices=("auto", *PREPROCESS),
+                        metavar="NAME", help="what the reference takes (default: what the "
+                        "metadata say, else a guess)")
+    parser.add_argument("--count", type=int, metavar="N", help="only the first N images")
+    parser.add_argument("--json", type=Path, metavar="PATH",
+                        help="write images, top1, top5 and agreement (percent) there")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    progress = TerminalProgress()
+    try:
+        files = image_files(options.images, options.count)
+        labels = _labels(options, files)
+        reference = _reference(options)
+        model = open_backend(options.backend, options.model, options.preprocess, options.config)
+        try:
+            tally = evaluate(model, files, labels, reference, progress)
+        finally:
+            model.close()
+        if options.json:
+            options.json.write_text(json.dumps(tally.figures(), indent=1) + "\n")
+    except (UserError, OSError, EngineFailure) as error:
+        progress.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, EngineFailure) else 2
+    progress.close()
+    print(tally)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
