@@ -203,7 +203,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sim.verify",
         description="Compare every value of every layer over many images: the golden operators "
                     "with onnxruntime, the simulated core with the golden operators. Exit status: "
-                    "0 all equal, 1 a mismatch or failure of the core, 2 bad input.")
+                    "0 all equal, 1 a mismatch or failure of the core, 2 bad input.",
+        epilog="example: python -m sim.verify squeezenet1.1_int8.onnx --images photographs "
+               "--count 5")
     parser.add_argument("model", type=Path, help="quantized ONNX model")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of photographs")
     parser.add_argument("--count", type=int, metavar="N", help="only the first N images")

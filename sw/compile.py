@@ -94,8 +94,10 @@ def summary(program: Program, prediction: Prediction) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sw.compile", description="Compile a quantized (QDQ) ONNX model and predict "
-        "its cycles.")
+        prog="python -m sw.compile", description="Compile a quantized ONNX model and predict its "
+        "cycles.",
+        epilog="example: python -m sw.compile squeezenet1.1_int8.onnx --board arty_a7 "
+               "-o build/v1.1")
     parser.add_argument("model", help="the ONNX file")
     parser.add_argument("--board", required=True, help="the board to compile for")
     parser.add_argument("--variant", help="the board's variant, such as the size of its device")

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sw.decompress",
         description="Decode the Deep-Compressed SqueezeNet v1.0 (compressed_SqueezeNet.net) to "
-                    "float ONNX. Exit status: 0 done, 2 bad input.")
+                    "float ONNX. Exit status: 0 done, 2 bad input.",
+        epilog="example: python -m sw.decompress compressed_SqueezeNet.net -o squeezenet1.0.onnx")
     parser.add_argument("file", metavar="FILE", help="the published container")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the ONNX file")
     options = parser.parse_args(arguments)

@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sw.evaluate",
         description="Top-1 and top-5 accuracy of a model over a folder of photographs, and how "
                     "often it agrees with a reference. Exit status: 0, 1 if an "
-                    "engine failed, 2 for bad input.")
+                    "engine failed, 2 for bad input.",
+        epilog="example: python -m sw.evaluate squeezenet1.1_int8.onnx --images photographs "
+               "--reference squeezenet1.1.onnx --json accuracy.json")
     parser.add_argument("model", help="ONNX model, float or quantized")
     parser.add_argument("--images", required=True, metavar="DIR", help="folder of photographs")
     parser.add_argument("--labels", type=Path, metavar="CSV",

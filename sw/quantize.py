@@ -29,7 +29,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Quantize a float (or fp16) ONNX model to 8 bits, in the QDQ format that "
                     "onnxruntime runs unchanged and the accelerator runs exactly alike. The "
                     "result takes raw pixels; its metadata say in which order. Exit status: 0, or "
-                    "2 for bad input.")
+                    "2 for bad input.",
+        epilog="example: python -m sw.quantize squeezenet1.1.onnx --calibration photographs "
+               "-o squeezenet1.1_int8.onnx")
     parser.add_argument("model", help="float ONNX model")
     parser.add_argument("--calibration", required=True, metavar="DIR",
                         help="folder of photographs like those the model will see")
