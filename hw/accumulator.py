@@ -5,8 +5,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from .array import ARRAY_LATENCY, SUM
+from .array import GROUP, SUM, array_latency
 from .config import Config
+from .ecp5 import copies
 from .fifo import BlockFifo
 from .interfaces import result_layout
 from .stepper import step_layout
@@ -15,7 +16,7 @@ from .stepper import step_layout
 class Accumulator(wiring.Component):
     """Adds the array's sums to those of the strip so far, in a memory of one word a step.
 
-    ``step`` comes with the array's ``x``; sums come ``ARRAY_LATENCY`` cycles later. The sums of a
+    ``step`` comes with the array's ``x``; sums come ``array_latency`` cycles later. The sums of a
     step that ends them go to the FIFO of their half; once all halves of a step are there, its
     pixels leave one by one on ``results``. ``credit`` pulses when a FIFO gives an entry away.
     A step index returns only after a whole tile has been loaded, so the two cycles between read
@@ -48,28 +49,40 @@ class Accumulator(wiring.Component):
             "sums": word, "lanes": range(config.pixels + 1), "branch": 1, "parity": 1,
             "group_end": 1})
 
+        latency = array_latency(config)
         steps = [self.step]
-        for i in range(ARRAY_LATENCY + 1):
+        for i in range(latency + 1):
             steps.append(Signal(step_layout(config), name=f"step{i}"))
             m.d.sync += steps[-1].eq(steps[-2])
-        before, now, after = steps[ARRAY_LATENCY - 1:]
+        sooner, before, now, after = steps[latency - 2:]
 
-        m.submodules.memory = memory = Memory(shape=word, depth=config.strip_steps, init=[])
-        read = memory.read_port(domain="comb")
-        write = memory.write_port()
-        so_far, total = Signal(word), Signal(word)
-        m.d.comb += [
-            read.addr.eq(before.index),
-            write.addr.eq(after.index),
-            write.data.eq(total),
-            write.en.eq(after.valid & ~after.last),
-        ]
-        for p in range(config.pixels):
-            for o in range(config.co_lanes):
-                m.d.sync += [
-                    so_far[p][o].eq(Mux(before.first, 0, read.data[p][o])),
-                    total[p][o].eq(so_far[p][o] + self.sums[p][o]),
-                ]
+        # On an ECP5 the lanes of the array are far from one another.
+        lanes = GROUP if config.vendor == "ecp5" else config.co_lanes
+        groups = config.co_lanes // lanes
+        if groups > 1:
+            reading = copies(m, "reading", Cat(sooner.index, sooner.first), groups)
+            writing = copies(m, "writing", Cat(now.index, now.valid & ~now.last), groups)
+        else:
+            reading = [Cat(before.index, before.first)]
+            writing = [Cat(after.index, after.valid & ~after.last)]
+        total = Signal(word, reset_less=True)
+        for g in range(groups):
+            part = data.ArrayLayout(data.ArrayLayout(word.elem_shape.elem_shape, lanes),
+                                    config.pixels)
+            m.submodules[f"memory{g}"] = memory = Memory(
+                shape=part, depth=config.strip_steps, init=[])
+            read = memory.read_port(domain="comb")
+            write = memory.write_port()
+            so_far = Signal(part, name=f"so_far{g}", reset_less=True)
+            m.d.comb += [read.addr.eq(reading[g][:-1]), Cat(write.addr, write.en).eq(writing[g])]
+            for p in range(config.pixels):
+                for o in range(lanes):
+                    lane = g * lanes + o
+                    m.d.comb += write.data[p][o].eq(total[p][lane])
+                    m.d.sync += [
+                        so_far[p][o].eq(Mux(reading[g][-1], 0, read.data[p][o])),
+                        total[p][lane].eq(so_far[p][o] + self.sums[p][lane]),
+                    ]
 
         fifos, outgoing = [], []
         here, empty = Signal(config.halves), Signal(config.halves)

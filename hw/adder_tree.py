@@ -23,11 +23,12 @@ class Term:
 
 
 def add_up(m: Module, name: str, levels: int, width: int, terms: Sequence[Term],
-           carries: Sequence[Value] = ()) -> Value:
+           carries: Sequence[Value] = (), reset_less: bool = False) -> Value:
     """Sum of the terms and of single bits modulo ``2**width``, ``levels`` cycles later.
 
-    No adder is wider than its operands ask for. Raises ValueError for more terms or carries than
-    the tree has room for.
+    No adder is wider than its operands ask for. Bits that pass a level have a reset unless
+    ``reset_less``: so they cannot become a shift register, which would be slow to read. Raises
+    ValueError for more terms or carries than the tree has room for.
     """
     if not 1 <= len(terms) <= OPERANDS ** levels:
         raise ValueError(f"{len(terms)} terms: a tree of {levels} levels takes 1 to "
@@ -40,7 +41,8 @@ def add_up(m: Module, name: str, levels: int, width: int, terms: Sequence[Term],
             group = terms[i:i + OPERANDS]
             taken = carries[:CARRIES] if len(group) > 1 and group[1].shift == 0 else []
             carries = carries[len(taken):]
-            sums.append(_add(m, f"{name}_{level}_{i // OPERANDS}", width, group, taken))
+            sums.append(_add(m, f"{name}_{level}_{i // OPERANDS}", width, group, taken,
+                             reset_less))
         terms = sums
         carries = [_register(m, bit, f"{name}_{level}_carry{i}") for i, bit in enumerate(carries)]
     if carries:
@@ -54,7 +56,7 @@ def _register(m, value, name):
     return register
 
 
-def _add(m, name, width, group, carries):
+def _add(m, name, width, group, carries, reset_less):
     """One adder and its register; the terms come in the order of their shifts."""
     first, *others = group
     if not others:
@@ -68,7 +70,6 @@ def _add(m, name, width, group, carries):
             term.value >> below if term is first
             else term.value << term.shift - others[0].shift)
     m.d.comb += adder.carries.eq(Cat(carries))
-    # With a reset these bits cannot become a shift register, which would be slow to read.
-    lowest = Signal(below, name=f"{name}_lowest")
+    lowest = Signal(below, name=f"{name}_lowest", reset_less=reset_less)
     m.d.sync += lowest.eq(first.value)
     return Term(Cat(lowest, _register(m, adder.total, name)).as_signed(), first.shift)

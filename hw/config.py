@@ -27,7 +27,8 @@ class Config:
     """Implementation of the multipliers: ``generic``, ``dsp48-packed`` (two lanes a DSP48E1) or
     ``mult18`` (one lane a MULT18X18D of an ECP5)."""
     table_rows: int = 0
-    """How many of the 16 input channels use LUT product tables instead of ``multiplier``."""
+    """How many of the 16 input channels use LUTs instead of ``multiplier``: product tables, or with
+    ``mult18`` adders."""
     requantisers: int = 8
     """Requantisers at work at once, two DSPs each: a power of two up to 16."""
     acc_width: int = 24

@@ -46,6 +46,70 @@ class Multiplier(wiring.Component):
         return m
 
 
+class Copy(wiring.Component):
+    """``copy`` is ``value`` one cycle later, in flip-flops that synthesis does not share.
+
+    For signals with loads all over the device: each copy can stay near those that it drives.
+    No reset.
+    """
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__({"value": In(width), "copy": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        for i in range(self.width):
+            m.submodules[f"ff{i}"] = Instance(
+                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
+                p_REGSET="RESET", p_SRMODE="LSR_OVER_CE", i_CLK=ClockSignal(), i_LSR=Const(0),
+                i_CE=Const(1), i_DI=self.value[i], o_Q=self.copy[i])
+        return m
+
+
+def copies(m: Module, name: str, value, count: int) -> list[Signal]:
+    """``count`` registers with the same value, one cycle later."""
+    found = []
+    for i in range(count):
+        m.submodules[f"{name}_copy{i}"] = register = Copy(len(value))
+        m.d.comb += register.value.eq(value)
+        found.append(register.copy)
+    return found
+
+
+class GatedAdder(wiring.Component):
+    """``total`` is ``a * p + b * q`` of two bits ``p`` and ``q``: one LUT a bit. No register.
+
+    The LUTs before a carry chain have four inputs, so two products cost no more than a sum.
+    """
+
+    TABLE = sum(((i & 3 == 3) ^ (i >> 2 == 3)) << i for i in range(16))
+    """Contents of these LUTs: the sum of ``a & p`` and ``b & q``; the lowest four also the carry
+    where the sum is 0."""
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__({"a": In(signed(width)), "b": In(signed(width)), "p": In(1), "q": In(1),
+                          "total": Out(signed(width + 1))})
+
+    def elaborate(self, platform):
+        m = Module()
+        carry = Const(0)
+        bits = self.width + 1
+        for i in range(0, bits, 2):
+            both, above = Signal(2, name=f"sum{i}"), Signal(name=f"carry{i}")
+            inputs = {}
+            for n in range(2):
+                a, b = (value[min(i + n, self.width - 1)] for value in (self.a, self.b))
+                inputs |= {f"i_A{n}": a, f"i_B{n}": self.p, f"i_C{n}": b, f"i_D{n}": self.q,
+                           f"o_S{n}": both[n], f"p_INIT{n}": Const(self.TABLE, 16),
+                           f"p_INJECT1_{n}": "NO"}
+            m.submodules[f"bits{i}"] = Instance("CCU2C", i_CIN=carry, o_COUT=above, **inputs)
+            m.d.comb += self.total[i:i + 2].eq(both)
+            carry = above
+        return m
+
+
 class BlockRams(wiring.Component):
     """A memory of ``depth`` words of ``width`` bits in DP16KD, side by side: no decoder.
 

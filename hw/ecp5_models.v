@@ -72,3 +72,25 @@ module DP16KD #(
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
           DOB4, DOB3, DOB2, DOB1, DOB0} = 18'(out);
 endmodule
+
+module TRELLIS_FF #(
+  parameter GSR = "ENABLED", CEMUX = "CE", CLKMUX = "CLK", LSRMUX = "LSR", REGSET = "RESET",
+  parameter SRMODE = "LSR_OVER_CE"
+) (input CLK, LSR, CE, DI, output reg Q);
+  initial
+    if (CEMUX != "1" || CLKMUX != "CLK" || LSRMUX != "LSR")
+      $fatal(1, "TRELLIS_FF: this mode is not modelled");
+  always @(posedge CLK) Q <= LSR ? REGSET == "SET" : DI;
+endmodule
+
+module CCU2C #(
+  parameter [15:0] INIT0 = 0, INIT1 = 0, parameter INJECT1_0 = "YES", INJECT1_1 = "YES"
+) (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
+  initial
+    if (INJECT1_0 != "NO" || INJECT1_1 != "NO") $fatal(1, "CCU2C: this mode is not modelled");
+  wire propagate0 = INIT0[{D0, C0, B0, A0}], propagate1 = INIT1[{D1, C1, B1, A1}];
+  wire carry = propagate0 ? CIN : INIT0[{2'b00, B0, A0}];
+  assign S0 = propagate0 ^ CIN;
+  assign S1 = propagate1 ^ carry;
+  assign COUT = propagate1 ? carry : INIT1[{2'b00, B1, A1}];
+endmodule

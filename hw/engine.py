@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .accumulator import Accumulator
 from .array import Array
 from .config import VECTOR, Config
+from .fifo import TwoPlaces
 from .interfaces import Bytes, ParameterWrite, result_layout
 from .isa import ACT_ADDRESS, COUNT
 from .stepper import Blocked, Stepper
@@ -73,7 +74,13 @@ class Engine(wiring.Component):
         connect(m, walker.tile, loader.tile)
         connect(m, loader.loaded, stepper.tile)
         connect(m, loader.parameters, flipped(self.parameters))
-        connect(m, accumulator.results, flipped(self.results))
+        results = accumulator.results
+        if config.vendor == "ecp5":
+            # What takes the results is far away.
+            m.submodules.results = buffer = TwoPlaces(result_layout(config))
+            connect(m, results, buffer.i)
+            results = buffer.o
+        connect(m, results, flipped(self.results))
         m.d.comb += [
             loader.available.eq(self.ring_available),
             self.ring_offset.eq(loader.read_offset),
@@ -104,6 +111,6 @@ class Engine(wiring.Component):
             self.loading_blocked.eq(loader.blocked),
             self.blocked.eq(stepper.blocked),
             self.layer.eq(stepper.layer),
-            self.idle.eq(walker.idle & ~stepper.active & accumulator.idle),
+            self.idle.eq(walker.idle & ~stepper.active & accumulator.idle & ~results.valid),
         ]
         return m

@@ -1,6 +1,9 @@
-"""A FIFO in block RAM."""
+"""FIFOs: in block RAM, with the next entry in a register, and of two places."""
 
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
 
 
 class BlockFifo(SyncFIFOBuffered):
@@ -13,4 +16,62 @@ class BlockFifo(SyncFIFOBuffered):
     def elaborate(self, platform):
         m = super().elaborate(platform)
         m.submodules.storage.attrs["ram_style"] = "block"
+        return m
+
+
+class HeadFifo(wiring.Component):
+    """A FIFO of ``depth`` + 1 entries whose ``r_data`` and ``r_rdy`` are registers.
+
+    Latency: one cycle from write to read. The writer sees to it that there is room.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self._rest = SyncFIFO(width=width, depth=depth)
+        super().__init__({"w_en": In(1), "w_data": In(width), "r_rdy": Out(1), "r_en": In(1),
+                          "r_data": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.rest = rest = self._rest
+        free = Signal()
+        m.d.comb += [
+            free.eq(~self.r_rdy | self.r_en),
+            rest.w_en.eq(self.w_en & ~(free & ~rest.r_rdy)),
+            rest.w_data.eq(self.w_data),
+            rest.r_en.eq(free),
+        ]
+        with m.If(free):
+            m.d.sync += [
+                self.r_rdy.eq(rest.r_rdy | self.w_en),
+                self.r_data.eq(Mux(rest.r_rdy, rest.r_data, self.w_data)),
+            ]
+        return m
+
+
+class TwoPlaces(wiring.Component):
+    """A stream one cycle later, at full rate; nothing depends on ``o.ready`` but three flip-flops.
+
+    For wide streams between units far from one another.
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        full, write, read = Signal(2), Signal(), Signal()
+        places = [Signal.like(self.i.payload, name=f"place{n}", reset_less=True) for n in range(2)]
+        m.d.comb += [
+            self.i.ready.eq(~full.bit_select(write, 1)),
+            self.o.valid.eq(full.bit_select(read, 1)),
+            self.o.payload.eq(Mux(read, *reversed(places))),
+        ]
+        for n, place in enumerate(places):
+            # An empty place takes what comes, valid or not.
+            with m.If(~full[n]):
+                m.d.sync += place.eq(self.i.payload)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += [full.bit_select(write, 1).eq(1), write.eq(~write)]
+        with m.If(self.o.valid & self.o.ready):
+            m.d.sync += [full.bit_select(read, 1).eq(0), read.eq(~read)]
         return m

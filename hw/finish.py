@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from .config import VECTOR, Config
+from .fifo import HeadFifo
 from .interfaces import Bytes, ParameterWrite, ResultProbe, Stage, result_layout
 from .isa import Average, Finish, ParameterKind, Walk
 from .requantise import INSERT_AT, LATENCY, LIMITS_AT, LOW, AddTerms, Requantiser
@@ -134,6 +135,16 @@ class Finisher(wiring.Component):
         """The sums of a group wait for the lanes."""
         average_tag = Signal(Tag)
         returned = data.View(loop_layout, loop.r_data)
+        waits, adds = loop.r_rdy, returned.add
+        if self._config.vendor == "ecp5":
+            # What is taken next depends on these two: from registers instead of LUT RAM.
+            m.submodules.head = head = HeadFifo(width=1, depth=vectors * phases)
+            m.d.comb += [
+                head.w_en.eq(loop.w_en),
+                head.w_data.eq(data.View(loop_layout, loop.w_data).add),
+                head.r_en.eq(loop.r_en),
+            ]
+            waits, adds = head.r_rdy, head.r_data
         phase, turn, turn_now = Signal(range(phases)), Signal(range(turns)), Signal(range(turns))
         under_way, just_closed = Signal(), Signal()
         sources = from_average, from_loop, from_results = Signal(), Signal(), Signal()
@@ -141,7 +152,7 @@ class Finisher(wiring.Component):
         with m.If(~under_way):
             m.d.comb += [
                 from_average.eq(average & room),
-                from_loop.eq(~average & loop.r_rdy & (~returned.add | self.residual.valid)),
+                from_loop.eq(~average & waits & (~adds | self.residual.valid)),
                 from_results.eq(~average & ~from_loop & room & ~blocked & active & ~just_closed
                                 & (group != groups) & self.results.valid),
             ]
@@ -153,7 +164,7 @@ class Finisher(wiring.Component):
         m.d.comb += [
             turn_now.eq(Mux(averages, turn, turns - 1)),
             self.taking.eq(taking),
-            self.starved.eq(loop.r_rdy & returned.add & ~self.residual.valid),
+            self.starved.eq(waits & adds & ~self.residual.valid),
         ]
         m.d.sync += [keep.eq(source) for source, keep in zip(sources, kept, strict=True)]
         m.d.sync += under_way.eq(taking & ~ends)
@@ -162,7 +173,7 @@ class Finisher(wiring.Component):
         if phases > 1:
             m.d.sync += phase.eq(phase + (taking & last_turn))
         result = self.results.payload
-        from_add = from_loop & returned.add
+        from_add = from_loop & adds
         m.d.comb += [
             self.results.ready.eq(from_results & ~under_way),
             loop.r_en.eq(from_loop & last_turn),
@@ -193,11 +204,11 @@ class Finisher(wiring.Component):
                 ]
             with m.Elif(from_loop):
                 m.d.sync += [
-                    tag.stage.eq(Mux(returned.add, Stage.ADD, Stage.RESCALE)),
+                    tag.stage.eq(Mux(adds, Stage.ADD, Stage.RESCALE)),
                     tag.branch.eq(returned.branch),
                     tag.last.eq(returned.last),
                     tag.closes.eq(returned.closes),
-                    slots.kind.eq(Mux(returned.add, ZEROS, Mux(
+                    slots.kind.eq(Mux(adds, ZEROS, Mux(
                         returned.branch, ParameterKind.RESCALE_B, ParameterKind.RESCALE_A))),
                 ]
             with m.Else():
@@ -243,11 +254,12 @@ class Finisher(wiring.Component):
         [correction] = finish.corrections
         pieces = 4 * sums.channels // lanes
         piece_bits = exact_log2(pieces)
-        inserts = [travel[INSERT_AT + n].valid & (travel[INSERT_AT + n].tag.stage == Stage.AVERAGE)
-                   & gives_sums for n in range(2)]
+        insert = (travel[INSERT_AT].valid & (travel[INSERT_AT].tag.stage == Stage.AVERAGE)
+                  & gives_sums)
         int32s = Cat(Cat(word, Const(0, 32 - SUM)) for word in sums.sums)
-        words = int32s.word_select(travel[INSERT_AT + 1].phase[1:piece_bits],
-                                   min(2, pieces) * 8 * lanes)
+        words = Signal(16 * lanes if pieces > 1 else 8 * lanes, reset_less=True)
+        m.d.sync += words.eq(int32s.word_select(
+            travel[INSERT_AT].phase[1:piece_bits], len(words)))
         for u in range(lanes):
             m.submodules[f"lane_{u}"] = lane = Requantiser(self._config)
             other = Signal(SUM, reset_less=True, name=f"other_{u}")
@@ -256,7 +268,7 @@ class Finisher(wiring.Component):
                 with m.If(turn == u // sums.channels):
                     m.d.sync += other.eq(sums.sums[u % sums.channels])
             with m.Else():
-                m.d.sync += other.eq(Mux(from_loop & ~returned.add, returned.data[u], 0))
+                m.d.sync += other.eq(Mux(from_loop & ~adds, returned.data[u], 0))
             m.d.sync += a.eq(Mux(from_add, returned.data[u], 0))
             m.d.comb += [
                 lane.operand.eq(other | Mux(of_results, raw_of_phase[u], 0)),
@@ -272,7 +284,7 @@ class Finisher(wiring.Component):
                 lane.correction.eq(correction),
                 lane.zero.eq(zero),
                 lane.low.eq(low),
-                lane.insert.eq(inserts[0]),
+                lane.insert.eq(insert),
                 lane.second.eq(travel[INSERT_AT].phase[:piece_bits][:1]),
                 *(lane.words[n].eq(words[8 * (lanes * (n % pieces) + u):][:8]) for n in range(2)),
                 results[u].eq(lane.result),
@@ -328,8 +340,8 @@ class Finisher(wiring.Component):
             sums.add.eq(left.valid & to_sums),
             sums.first.eq(first.bit_select(leaving.branch, 1)),
         ]
-        given_out = travel[INSERT_AT + 1]
-        with m.If(inserts[1]):
+        given_out = travel[INSERT_AT]
+        with m.If(insert):
             m.d.comb += [
                 sums.branch.eq(given_out.tag.branch),
                 sums.row.eq(Cat(given_out.phase[piece_bits:], given_out.tag.row)),

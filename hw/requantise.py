@@ -38,6 +38,8 @@ FRACTION = 1 + FIXED + NEAR
 INTEGER = 10
 """Signed bits of the integer part. What they do not hold is outside all limits."""
 PRODUCT = OPERAND + FACTOR
+HALF = 17
+"""Bits of an operand that a MULT18X18D takes without a sign."""
 
 
 class Parameters(data.Struct):
@@ -132,6 +134,7 @@ class Requantiser(wiring.Component):
         if config.acc_width > OPERAND:
             raise ValueError(f"accumulators of {config.acc_width} bits, operands of {OPERAND}")
         self._width = config.acc_width
+        self._halves = config.vendor == "ecp5"
         super().__init__()
 
     def elaborate(self, platform):
@@ -143,6 +146,13 @@ class Requantiser(wiring.Component):
                 m.d.sync += register.eq(value)
                 value = register
             return value
+
+        def product(scale, factor, name):
+            """A cycle later. Two multipliers of an ECP5, whose sum is left to the next adder."""
+            if not self._halves:
+                return after(scale * factor, 1, name)
+            upper = after(scale[HALF:].as_signed() * factor, 1, f"{name}_upper")
+            return after(scale[:HALF] * factor, 1, f"{name}_lower") + (upper << HALF)
 
         def select(value, cycles, name):
             """Two copies, for bits that would share a part of their multiplexers: with it each
@@ -157,13 +167,13 @@ class Requantiser(wiring.Component):
         x = after(x.as_signed(), 1, "x")
         scale = after((x + self.scale_a)[:OPERAND].as_signed(), 1, "low_scale")
         low_factor = after(Cat(factor[:LOW], self.a), 2, "low_factor")
-        low_product = after(scale * low_factor, 1, "low_product")
+        low_product = product(scale, low_factor, "low_product")
         low_sum = after((low_product + self.addend)[:48].as_signed(), 1, "low_sum")
 
         # 2 to 5: the same with the high part, and the sum.
         scale = after((after(x, 1, "x_late") + self.scale_b)[:OPERAND].as_signed(), 1, "high_scale")
         high_factor = after(factor[LOW:], 3, "high_factor")
-        high_product = after(scale * high_factor, 1, "high_product")
+        high_product = product(scale, high_factor, "high_product")
         high_sum = after((high_product + (low_sum >> LOW))[:PRODUCT - LOW], 1, "high_sum")
         value = Cat(after(low_sum[:LOW], 1, "lower"), high_sum)
 

@@ -82,6 +82,7 @@ class Stepper(wiring.Component):
         issue = Signal()
         room = [Signal(range(self.room + 1), init=self.room, name=f"room{h}")
                 for h in range(config.halves)]
+        some = [Signal(init=1, name=f"some{h}") for h in range(config.halves)]  # room that is not 0
         room_here = Signal()
         unwritten = Signal(4)
         take, taken = Signal(), Signal()
@@ -102,8 +103,7 @@ class Stepper(wiring.Component):
             is_inside.append(Mux(cursor.column >= jump.limit, wrapped, direct))
         step_over = jumped(m, tile.raster.step, cursor, "step_over")
         m.d.comb += [
-            last_step.eq(index == tile.steps - 1),
-            room_here.eq(~tile.last | Mux(tile.half, room[-1] != 0, room[0] != 0)),
+            room_here.eq(~tile.last | Mux(tile.half, some[-1], some[0])),
             issue.eq(busy & room_here),
             self.tile.ready.eq((~busy | (issue & last_step))
                                & ~(offered.begins & offered.chained & (unwritten != 0))),
@@ -112,20 +112,28 @@ class Stepper(wiring.Component):
             self.ends.eq(issue & last_step & tile.ends),
         ]
         with m.If(issue):
-            m.d.sync += [index.eq(index + 1), cursor.eq(step_over)]
+            m.d.sync += [
+                index.eq(index + 1),
+                last_step.eq(index == tile.steps - 2),
+                cursor.eq(step_over),
+            ]
             with m.If(last_step):
                 m.d.sync += busy.eq(0)
         m.d.sync += taken.eq(take)
         with m.If(take):
-            m.d.sync += [busy.eq(1), tile.eq(offered), cursor.eq(offered.start), index.eq(0)]
+            m.d.sync += [busy.eq(1), tile.eq(offered), cursor.eq(offered.start), index.eq(0),
+                         last_step.eq(offered.steps == 1)]
             with m.If(offered.begins):
                 m.d.sync += [self.active.eq(1), self.layer.eq(offered.layer)]
         with m.If(issue & last_step & tile.ends & ~(take & offered.begins)):
             m.d.sync += self.active.eq(0)
         m.d.sync += unwritten.eq(unwritten + (take & offered.begins) - self.written)
+        # The room lacks the credit of the cycle before, so that the new one goes nowhere but here.
+        credit = Signal(config.halves)
+        m.d.sync += credit.eq(self.credit)
         for half, count in enumerate(room):
-            m.d.sync += count.eq(
-                count - (issue & tile.last & (tile.half == half)) + self.credit[half])
+            left = count - (issue & tile.last & (tile.half == half)) + credit[half]
+            m.d.sync += [count.eq(left), some[half].eq(left.any() | self.credit[half])]
 
         with m.If(busy):
             m.d.comb += self.blocked.eq(Mux(room_here, Blocked.NONE, Blocked.RESULTS))

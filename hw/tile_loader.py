@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import VECTOR, Config
 from .interfaces import Bytes, ParameterWrite
 from .isa import RECORD_VECTORS, ParameterKind
-from .multiplier import TableBlock
+from .multiplier import lut_block
 from .stepper import Blocked
 from .walker import tile_layout
 
@@ -23,7 +23,7 @@ class TileLoader(wiring.Component):
 
     The hand-over is the moment the shadow becomes active, so the next tile is read while the one
     before is at work. A tile takes ``config.tile_vectors + 1`` cycles, or what the last table row
-    needs (``TableBlock.LOAD_CYCLES`` after its load) if that is more. ``load`` selects the rows
+    needs (``LOAD_CYCLES`` of its block after its load) if that is more. ``load`` selects the rows
     (input channels) that take ``weights`` in this cycle. Parameter blocks go to the finisher; those
     of group n only when group n - 2 has left it (``group_done``). ``blocked`` tells why a tile
     stands still: its weights, the tile before (RESULTS), or the group (ORDER).
@@ -33,7 +33,7 @@ class TileLoader(wiring.Component):
         self.config = config
         self.rows_per_vector = VECTOR // config.tile_vectors
         last_table = (config.table_rows - 1) // self.rows_per_vector
-        self.settle = max(0, last_table - config.tile_vectors + TableBlock.LOAD_CYCLES) \
+        self.settle = max(0, last_table - config.tile_vectors + lut_block(config).LOAD_CYCLES) \
             if config.table_rows else 0
         super().__init__({
             "tile": In(stream.Signature(tile_layout(config))),
@@ -130,7 +130,8 @@ class TileLoader(wiring.Component):
             now = delayed
         word = self.read_data
         for i in range(LOAD_DELAY - RING_LATENCY):
-            held = Signal(Bytes, name=f"word{i}")
+            # On Series 7 a reset keeps these from becoming shift registers, which take LUTs.
+            held = Signal(Bytes, name=f"word{i}", reset_less=config.vendor == "ecp5")
             m.d.sync += held.eq(word)
             word = held
         m.d.comb += [

@@ -1,6 +1,6 @@
 """Benchmark: share of the multipliers' peak for several cores and memories, every value compared.
 
-    python -m sim.bench MODEL.onnx... --image FILE [--json PATH]
+    python -m sim.bench MODEL... --image FILE [--json PATH]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from hw.config import Config
 from hw.progress import TerminalProgress
+from sw.models import FAMILY, float_model, quantized, random_parameters, save_model
 
 from .command import run_command
 from .files import check_writable, write_json
@@ -46,6 +47,7 @@ def _rows() -> tuple[Row, ...]:
 
 
 ROWS = _rows()
+FAMILY_FOLDER = Path("build/models")
 
 
 def measure(models: Sequence[str | Path], image: str | Path, rows: Sequence[Row] = ROWS,
@@ -91,6 +93,17 @@ def format_table(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _model(name: str) -> Path:
+    """The file of a model; that of a network of the family is made."""
+    if name not in FAMILY:
+        return Path(name)
+    FAMILY_FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FAMILY_FOLDER / f"{name}.onnx"
+    model = float_model(FAMILY[name], random_parameters(FAMILY[name], 0), name)
+    save_model(quantized(model), path)
+    return path
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m sim.bench",
@@ -98,8 +111,9 @@ def _parser() -> argparse.ArgumentParser:
                     "multipliers' peak, from start to done. Exit status: 0 all equal, 1 a mismatch "
                     "or failure of the core, 2 bad input.",
         epilog="example: python -m sim.bench squeezenet1.1.onnx --image cat.jpg --row 256-lanes")
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL",
-                        help="quantized models (QDQ ONNX)")
+    parser.add_argument("models", nargs="+", metavar="MODEL",
+                        help="quantized ONNX models; or networks of sw.models by name, which are "
+                             f"written to {FAMILY_FOLDER}: {', '.join(FAMILY)}")
     parser.add_argument("--image", required=True, metavar="FILE", help="photograph or tensor")
     parser.add_argument("--row", action="append", choices=[row.name for row in ROWS],
                         help="only this row; may be given again (default: all)")
@@ -115,8 +129,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work(progress: TerminalProgress) -> int:
         check_writable(options.json)
+        models = [_model(name) for name in options.models]
         rows = [row for row in ROWS if not options.row or row.name in options.row]
-        report = measure(options.models, options.image, rows, options.check, progress)
+        report = measure(models, options.image, rows, options.check, progress)
         progress.close()
         print(format_table(report["results"]))
         if options.json:

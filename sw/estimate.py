@@ -14,7 +14,7 @@ import numpy as np
 
 from hw.config import VECTOR, Config
 from hw.gather import BANKS
-from hw.multiplier import TableBlock
+from hw.multiplier import lut_block
 
 from .bands import Band
 from .hazards import Waits
@@ -104,7 +104,7 @@ def _clash(shape: tuple[int, int], out_width: int, rows: tuple[int, int],
 def tile_cycles(config: Config) -> int:
     """From the hand-over of a tile to that of the next, if its strip is not longer."""
     last_table = (config.table_rows - 1) * config.tile_vectors // VECTOR
-    settle = max(0, last_table - config.tile_vectors + TableBlock.LOAD_CYCLES)
+    settle = max(0, last_table - config.tile_vectors + lut_block(config).LOAD_CYCLES)
     return config.tile_vectors + 1 + (settle if config.table_rows else 0)
 
 
@@ -113,9 +113,9 @@ def window_cycles(kernel: int) -> int:
     return kernel * ceil_div(kernel, BANKS) + (kernel in (4, 6))
 
 
-def result_cycles(config: Config, rescale: bool, add: bool) -> int:
-    """Of the requantisers for a vector of results."""
-    return config.phases * (1 + rescale + add)
+def result_cycles(config: Config, rescale: bool, add: bool, average: bool) -> int:
+    """Of the requantisers for a vector of results; sums for an average take four bytes a cycle."""
+    return max(config.phases, VECTOR // 4 * average) * (1 + rescale + add)
 
 
 def _tiles(branches: list[Branch], config: Config) -> int:
@@ -134,9 +134,10 @@ def pass_cycles(branches: list[Branch], strips: Strips, config: Config) -> tuple
 
 def pass_results(layer: Layer, branches: list[Branch], config: Config) -> int:
     """Cycles of the requantisers for the results of one pixel of every group."""
-    stages = (False, False)
+    stages = (False, False, False)
     if branches[0] is not layer.squeeze:
-        stages = layer.rescale_zero is not None, layer.addition is not None
+        stages = (layer.rescale_zero is not None, layer.addition is not None,
+                  layer.average is not None)
     return sum(branch.groups for branch in branches) * result_cycles(config, *stages)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from hw.array import ARRAY_LATENCY
+from hw.array import array_latency
 from hw.engine import RESULT_DEPTH
 from hw.isa import RECORD_VECTORS
 
@@ -23,8 +23,8 @@ CHAINED = 2
 """Cycles from the event ``writes`` to the hand-over of a tile that waits for it."""
 READ = 3
 """Cycles from the issue of the last step to the event ``reads``."""
-TO_RESULTS = 4 + ARRAY_LATENCY + 5
-"""Cycles from the hand-over of a tile to its first results at the requantisers."""
+BEFORE_ARRAY, BEHIND_ARRAY = 4, 5
+"""Cycles from the hand-over of a tile to the array, and from its sums to the requantisers."""
 
 
 class TileArray:
@@ -39,6 +39,8 @@ class TileArray:
     def __init__(self, state: State):
         self.state, self.events, self.config = state, state.events, state.config
         self.period = tile_cycles(state.config)
+        self.to_results = BEFORE_ARRAY + array_latency(state.config) + BEHIND_ARRAY \
+            + (state.config.vendor == "ecp5")
         self.loader_free = self.stepper_free = 0.0
         self.needed = 0
         """Vectors of the weight stream up to here."""
@@ -104,7 +106,7 @@ class TileArray:
                 hand = self.stepper_free - steps
                 yield hand
                 if half == halves - 1:
-                    state.batches.append(Batch(hand + TO_RESULTS, steps, pixels, final))
+                    state.batches.append(Batch(hand + self.to_results, steps, pixels, final))
                     state.batched.add()
                 self.issued[half] += steps
                 room = self.issued[half] - RESULT_DEPTH

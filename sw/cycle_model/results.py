@@ -57,7 +57,8 @@ class Results:
             state.finishing.add()
             work = state.passes[number]
             finishing = work.work["finish"]
-            each = result_cycles(self.config, finishing["rescale"], finishing["add"])
+            each = result_cycles(self.config, finishing["rescale"], finishing["add"],
+                                 work.averages)
             emitted = work.emitted().tolist()
             for group in range(work.groups):
                 branches = work.branches(group)

@@ -7,7 +7,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
-from hw.multiplier import LATENCY, TERM
+from hw.multiplier import TERM
 
 LANES = 8
 
@@ -19,7 +19,8 @@ def packed(values, bits):
 @cocotb.test()
 async def streaming(dut):
     """20,000 activations, new weights every few dozen cycles, extremes among them."""
-    channels, load_cycles = (int(os.environ[name]) for name in ("CHANNELS", "LOAD_CYCLES"))
+    channels, load_cycles, latency = (
+        int(os.environ[name]) for name in ("CHANNELS", "LOAD_CYCLES", "LATENCY"))
     cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     rng = random.Random(5)
     extremes = (-128, 127, 0, -1)
@@ -45,11 +46,11 @@ async def streaming(dut):
         expected.append(active and [
             sum(w[lane] * x for w, x in zip(active, xs, strict=True)) for lane in range(LANES)])
         await ReadOnly()
-        if len(expected) > LATENCY and expected[-1 - LATENCY] is not None:
+        if len(expected) > latency and expected[-1 - latency] is not None:
             terms, carries = int(dut.terms.value), int(dut.carries.value)
             found = [((terms >> TERM.width * i) + (1 << TERM.width - 1)) % (1 << TERM.width)
                      - (1 << TERM.width - 1) + (carries >> i & 1) for i in range(LANES)]
-            assert found == expected[-1 - LATENCY]
+            assert found == expected[-1 - latency]
             compared += 1
         await RisingEdge(dut.clk)
     assert compared > 19_000

@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 
 from hw.accumulator import Accumulator
-from hw.array import ARRAY_LATENCY, SUM
+from hw.array import SUM, array_latency
 from hw.config import Config
 
 from .streams import go, put, simulate, ticked
@@ -71,7 +71,7 @@ def rtl_results(config, strips, rng, rate):
     async def bench(ctx):
         assert ctx.get(dut.idle)
         # The sums follow their step by the latency of the array.
-        pipe = deque([None] * ARRAY_LATENCY)
+        pipe = deque([None] * array_latency(config))
         while len(results) < expected:
             step = None
             if issues:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from hw.array import ARRAY_LATENCY, Array
+from hw.array import Array, array_latency
 from hw.config import VECTOR, Config
 from hw.multiplier import TableBlock
 
@@ -63,7 +63,7 @@ def test_array(name):
 
     async def bench(ctx):
         idle = (None, None, False, pixels())
-        for load, weights, swap, x in [*cycles, *[idle] * ARRAY_LATENCY]:
+        for load, weights, swap, x in [*cycles, *[idle] * array_latency(config)]:
             ctx.set(dut.load, load or 0)
             if weights:
                 ctx.set(dut.weights, [[w & 255 for w in row] for row in weights])
@@ -74,6 +74,6 @@ def test_array(name):
             await ctx.tick()
 
     simulate(dut, bench)
-    for found, wanted in zip(seen[ARRAY_LATENCY:], expected, strict=True):
+    for found, wanted in zip(seen[array_latency(config):], expected, strict=True):
         assert wanted is None or found == wanted
     assert sum(wanted is not None for wanted in expected) > 4 * config.tile_vectors

@@ -11,18 +11,19 @@ from hw.block_memory import BlockMemory
 from hw.config import Config
 from hw.ecp5 import BlockRams
 from hw.engine import Engine
-from hw.multiplier import Mult18Block
+from hw.multiplier import CarryBlock, Mult18Block
 from tests.cocotb_run import run_bench
 
 MODELS = [Path(hw.__file__).parent / "ecp5_models.v"]
 
 
-@pytest.mark.parametrize("channels", Mult18Block.CHANNELS)
-def test_multiplier(channels, tmp_path):
-    block = Mult18Block(Config(co_lanes=8, multiplier="mult18"), channels)
+@pytest.mark.parametrize("kind, channels", [
+    (kind, channels) for kind in (Mult18Block, CarryBlock) for channels in kind.CHANNELS])
+def test_multiplier(kind, channels, tmp_path):
+    block = kind(Config(co_lanes=8, multiplier="mult18"), channels)
     run_bench(block, "tests.hw.bench_multiplier", tmp_path,
-              {"channels": block.channels, "load_cycles": block.LOAD_CYCLES},
-              models=MODELS)
+              {"channels": block.channels, "load_cycles": block.LOAD_CYCLES,
+               "latency": block.LATENCY}, models=MODELS)
 
 
 @pytest.mark.parametrize("multiplier, width, depth", [

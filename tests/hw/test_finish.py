@@ -260,6 +260,18 @@ def test_every_combination_of_stages(requantisers, wait):
     check(Config(requantisers=requantisers), passes_of(rng, stages), rng, wait)
 
 
+def test_head_in_register():
+    """As on an ECP5: the same results in the same cycles."""
+    runs = []
+    for multiplier in ("generic", "mult18"):
+        rng = random.Random(23)
+        passes = passes_of(rng, rng.sample(STAGES, len(STAGES)))
+        config = Config(multiplier=multiplier)
+        check(config, passes, rng, 0.3)
+        runs.append(run(config, passes, rng)[2])
+    assert runs[0] == runs[1]
+
+
 def test_narrow_accumulators():
     rng = random.Random(20)
     check(Config(acc_width=20), passes_of(rng, STAGES[:3]), rng, 0.2)

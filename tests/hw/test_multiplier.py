@@ -7,7 +7,7 @@ from amaranth.sim import Simulator
 
 from hw.config import VECTOR, Config
 from hw.multiplier import (
-    LATENCY,
+    CarryBlock,
     GenericBlock,
     Mult18Block,
     PackedBlock,
@@ -44,7 +44,7 @@ def run(dut, cycles):
 
     async def bench(ctx):
         idle = ([0] * dut.channels, {}, False)
-        for xs, loads, swap in [*cycles, *[idle] * LATENCY]:
+        for xs, loads, swap in [*cycles, *[idle] * dut.LATENCY]:
             for c in range(dut.channels):
                 ctx.set(dut.x[c], xs[c])
                 # Weights are only there in the cycle of the load.
@@ -63,7 +63,7 @@ def run(dut, cycles):
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
-    return seen[LATENCY:]
+    return seen[dut.LATENCY:]
 
 
 def sums(dut, cycles):
@@ -150,7 +150,7 @@ def test_unsupported_channels():
       (PackedBlock, 1)]),
     (Config(table_rows=4), [(TableBlock, 4)] + [(GenericBlock, 2)] * 6),
     (Config(multiplier="mult18", table_rows=9),
-     [(TableBlock, 4)] * 2 + [(TableBlock, 1)] + [(Mult18Block, 2)] * 3 + [(Mult18Block, 1)]),
+     [(CarryBlock, 2)] * 4 + [(CarryBlock, 1)] + [(Mult18Block, 2)] * 3 + [(Mult18Block, 1)]),
 ])
 def test_make_blocks(config, kinds):
     """The kinds asked for, all channels exactly once."""
@@ -164,4 +164,5 @@ def test_netlist(name, tmp_path):
     """What Yosys makes of a block (DSP48E1, LUT RAM, ternary adders) multiplies like its RTL."""
     block = make(name, co_lanes=8)
     run_bench(block, "tests.hw.bench_multiplier", tmp_path,
-              {"channels": block.channels, "load_cycles": block.LOAD_CYCLES}, synthesised=True)
+              {"channels": block.channels, "load_cycles": block.LOAD_CYCLES,
+               "latency": block.LATENCY}, synthesised=True)

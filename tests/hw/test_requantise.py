@@ -24,10 +24,11 @@ from hw.requantise import (
 from .streams import simulate, ticked
 
 
-def requantise(values):
+def requantise(values, multiplier="generic"):
     """(operand, bias, mantissa, shift, zero, low) to bytes."""
     return run([(operand, {"bias": bias & 0xFFFFFFFF, "mantissa": mantissa, "shift": shift}, 0,
-                 zero, low) for operand, bias, mantissa, shift, zero, low in values])
+                 zero, low) for operand, bias, mantissa, shift, zero, low in values],
+               multiplier=multiplier)
 
 
 def add(pairs, constants, low):
@@ -38,8 +39,9 @@ def add(pairs, constants, low):
 class Lane(Elaboratable):
     """A requantiser for a record or the constants of an add."""
 
-    def __init__(self):
-        self.lane, self.terms = Requantiser(Config(acc_width=25)), AddTerms()
+    def __init__(self, multiplier):
+        self.lane = Requantiser(Config(acc_width=25, multiplier=multiplier))
+        self.terms = AddTerms()
         self.record, self.b = Signal(Record), Signal(8)
 
     def elaborate(self, platform):
@@ -56,9 +58,9 @@ class Lane(Elaboratable):
         return m
 
 
-def run(values, constants=None):
+def run(values, constants=None, multiplier="generic"):
     """One value a cycle: (operand or pair, record, add, zero, low), the limits when due."""
-    whole = Lane()
+    whole = Lane(multiplier)
     dut = whole.lane
     results = []
 
@@ -131,7 +133,8 @@ def two_steps(value):
     return round(Fraction(round(value * Fraction(2)**exponent)) / Fraction(2)**exponent)
 
 
-def test_random():
+@pytest.mark.parametrize("multiplier", ["generic", "mult18"])
+def test_random(multiplier):
     rng = random.Random(1)
     values = []
     for _ in range(4000):
@@ -142,7 +145,7 @@ def test_random():
         values.append((*split(rng, x), mantissa, shift, *limits(rng)))
     expected = float32_model(values)
     assert len(set(expected)) == 256
-    assert requantise(values) == expected
+    assert requantise(values, multiplier) == expected
 
 
 def test_near_ties():

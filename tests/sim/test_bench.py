@@ -52,3 +52,13 @@ def test_command_line(files, tmp_path, monkeypatch, capsys):
     assert "| 256-lanes | model | small |" in capsys.readouterr().out
     assert bench.main([str(tmp_path / "no.onnx"), "--image", str(image)]) == 2
     assert "no.onnx" in capsys.readouterr().err
+
+
+def test_networks_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "ROWS", (ROW,))
+    monkeypatch.setattr(bench, "FAMILY_FOLDER", tmp_path)
+    image = tmp_path / "image.npy"
+    np.save(image, np.random.default_rng(1).normal(0, 50, (3, 32, 32)).astype(np.float32))
+    assert bench.main(["squeezenet-cifar", "--image", str(image)]) == 0
+    assert "| model | squeezenet-cifar |" in capsys.readouterr().out
+    assert (tmp_path / "squeezenet-cifar.onnx").exists()

@@ -77,11 +77,14 @@ def test_slower_memory_takes_longer(network, config):
 
 
 def test_bounds_are_named(network):
-    def bounds(memory):
+    def bounds(program, memory):
         return {layer.bound for layer in predict(program, memory).layers}
 
     program = compile_graph(network, Config(act_vectors=512))
-    assert "memory" in bounds(Memory(width=2)) and "memory" not in bounds(Memory())
+    assert "weights" in bounds(program, Memory(width=2))
+    assert "weights" not in bounds(program, Memory())
+    program = compile_graph(network, Config(act_vectors=256))
+    assert "memory" in bounds(program, Memory(width=2))
     few = predict(compile_graph(network, Config(requantisers=1)))
     assert few.layers[1].bound == "requantisers"
     assert few.layers[1].results > 0.1 * few.layers[1].cycles
