@@ -126,7 +126,9 @@ class Core(wiring.Component):
                 ("residual", residual))})
         m.submodules.inner = ResetInserter(supervisor.reset)(inner)
 
-        # Registers and runs.
+        # Registers and runs. The end comes from all units: a register parts the way.
+        finished = Signal()
+        m.d.sync += finished.eq(dispatch.finished)
         connect(m, flipped(self.csr), csr.bus)
         m.d.comb += [
             self.interrupt.eq(csr.interrupt),
@@ -134,7 +136,7 @@ class Core(wiring.Component):
             supervisor.soft_reset.eq(csr.soft_reset),
             supervisor.watchdog.eq(csr.watchdog),
             supervisor.axi_idle.eq(arbiter.idle & store.idle),
-            supervisor.finished.eq(dispatch.finished),
+            supervisor.finished.eq(finished),
             supervisor.progress.eq(
                 arbiter.beats | store.beats | engine.issued | engine.read_done | store.done),
             supervisor.active_index.eq(dispatch.active[list(QUEUES).index("compute")]),
