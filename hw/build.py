@@ -7,7 +7,10 @@ import json
 import shutil
 import sys
 import tempfile
+import warnings
 from pathlib import Path
+
+from amaranth.hdl import UnusedElaboratable
 
 import boards
 
@@ -97,6 +100,8 @@ def build(board: boards.Board, folder: Path, synth: str = "yosys",
 
 
 def main(arguments: list[str] | None = None) -> int:
+    # Some units are made only to look at their ports.
+    warnings.simplefilter("ignore", UnusedElaboratable)
     parser = argparse.ArgumentParser(
         prog="python -m hw.build", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Write the project of a board and print what it takes of the device.",

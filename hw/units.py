@@ -1,12 +1,10 @@
 """The units of a core by name, and what each takes and how fast it is, synthesised alone."""
 
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import UnusedElaboratable
 from amaranth.lib import wiring
 
 from .accumulator import Accumulator
@@ -67,9 +65,7 @@ def _commands(config: Config) -> dict:
     """Layouts of the commands of the units that a pass goes to."""
     consumers = {"engine": Engine, "finisher": Finisher, "pool": MaxPool, "store": Store,
                  "residual": ResidualReader}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnusedElaboratable)  # made only to look at
-        return {name: unit(config).command.payload.shape() for name, unit in consumers.items()}
+    return {name: unit(config).command.payload.shape() for name, unit in consumers.items()}
 
 
 def measure(unit: wiring.Component, folder: Path,
