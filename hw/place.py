@@ -190,7 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m hw.place", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=f"Place and route the engine of {CONFIG.lanes} lanes (walker to accumulator, "
                     f"activation memory, weight ring, finisher) on the {DEVICE} with Yosys and "
-                    "nextpnr; print the clock and the critical path. Takes a quarter of an hour or more.",
+                    "nextpnr; print the clock and the critical path. Takes a "
+                    "quarter of an hour or more.",
         epilog="example:\n  python -m hw.place --json build/ecp5.json")
     parser.add_argument("--seed", type=int, default=1, help="of the placer (1)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR",
