@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -54,11 +55,13 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of labelled photographs: print the accuracy before and after")
     parser.add_argument("--labels", type=Path, metavar="CSV",
                         help=f"their classes (default: {LABELS} in that folder)")
+    parser.add_argument("--json", type=Path, metavar="PATH",
+                        help="write what was printed there, accuracy in percent")
     return parser
 
 
-def _evaluate(options: argparse.Namespace, preprocess: str, progress: TerminalProgress) -> None:
-    """Prints the accuracy of both models."""
+def _evaluate(options: argparse.Namespace, preprocess: str, progress: TerminalProgress) -> dict:
+    """Prints the accuracy of both models; returns its figures."""
     files = image_files(options.evaluation)
     labels = read_labels(options.labels or Path(options.evaluation) / LABELS, files)
     before = OnnxRuntime(options.model, "auto" if preprocess == NO_PREPROCESS else preprocess)
@@ -67,6 +70,7 @@ def _evaluate(options: argparse.Namespace, preprocess: str, progress: TerminalPr
                evaluate(after, files, labels, before, progress)]
     progress.close()
     print(f"float:     {tallies[0]}\nquantized: {tallies[1]}")
+    return {"float": tallies[0].figures(), "quantized": tallies[1].figures()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,8 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.evaluation:  # what is wrong there is told before the work
             read_labels(options.labels or Path(options.evaluation) / LABELS,
                         image_files(options.evaluation))
-        if not options.output.absolute().parent.is_dir():
-            raise UserError(f"{options.output}: its folder does not exist")
+        for path in filter(None, (options.output, options.json)):
+            if not path.absolute().parent.is_dir():
+                raise UserError(f"{path}: its folder does not exist")
         files = image_files(options.calibration, options.count)
         result = quantize_file(
             options.model, files, preprocess=options.preprocess, percentile=options.percentile,
@@ -93,8 +98,11 @@ def main(arguments: list[str] | None = None) -> int:
         progress.close()
         print(f"{options.output}: quantized with {len(files)} images, preprocessing "
               f"{result.preprocess}")
+        report = {"calibration_images": len(files), "preprocess": result.preprocess}
         if options.evaluation:
-            _evaluate(options, result.preprocess, progress)
+            report |= _evaluate(options, result.preprocess, progress)
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n")
     except (UserError, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)

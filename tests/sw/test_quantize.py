@@ -1,6 +1,7 @@
 """The command line of the quantizer."""
 
 import csv
+import json
 
 import numpy as np
 import onnx
@@ -34,11 +35,16 @@ def run(folder, *options):
 
 
 def test_quantizes_and_prints_the_accuracy(folder, capsys):
-    assert run(folder, "--evaluation", folder / "images", "--count", 4) == 0
+    assert run(folder, "--evaluation", folder / "images", "--count", 4,
+               "--json", folder / "report.json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and "with 4 images, preprocessing rgb-imagenet" in lines[0]
     assert lines[1].startswith("float:     6 images, top-1 ")
     assert lines[2].startswith("quantized: 6 images, top-1 ") and "agreement" in lines[2]
+    report = json.loads((folder / "report.json").read_text())
+    assert report["calibration_images"] == 4 and report["preprocess"] == "rgb-imagenet"
+    assert report["float"]["images"] == report["quantized"]["images"] == 6
+    assert 0 <= report["quantized"]["agreement"] <= 100
     graph = import_model(folder / "int8.onnx")
     assert graph.metadata["firecore.preprocess"] == "rgb"
 
