@@ -23,13 +23,13 @@ from hw.progress import TerminalProgress
 from sw import perf
 from sw.compiler import compile_graph
 from sw.errors import UserError
+from sw.files import check_writable, write_json
 from sw.graph import Graph
 from sw.image import load_input
 from sw.importer import import_model
 
 from .check import Check, LayerCheck, check_batch, check_outputs
 from .command import run_command
-from .files import check_writable, write_json
 from .golden import graph as golden
 from .harness import DEFAULT_MEMORY, KINDS, Memory
 from .profile import format_profile

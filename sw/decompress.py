@@ -14,7 +14,8 @@ import onnx
 
 from .deep_compression import read
 from .errors import UserError
-from .models import FAMILY, check_output, float_model, parameter_shapes, save_model
+from .files import check_writable, save_model
+from .models import FAMILY, float_model, parameter_shapes
 
 __all__ = ["decompress", "main"]
 
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the ONNX file")
     options = parser.parse_args(arguments)
     try:
-        check_output(options.output)
+        check_writable(options.output)
         parameters = _parameters(options.file)
         save_model(float_model(ARCHITECTURE, parameters, "squeezenet1.0"), options.output)
     except UserError as error:

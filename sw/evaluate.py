@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from hw.progress import TerminalProgress
 from .accuracy import LABELS, Tally, image_files, read_labels
 from .classifier import Classifier, EngineFailure, OnnxRuntime
 from .errors import UserError
+from .files import check_writable, write_json
 from .image import PREPROCESS
 
 __all__ = ["BACKENDS", "evaluate", "main", "open_backend"]
@@ -108,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     progress = TerminalProgress()
     try:
+        check_writable(options.json)
         files = image_files(options.images, options.count)
         labels = _labels(options, files)
         reference = _reference(options)
@@ -117,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
         finally:
             model.close()
         if options.json:
-            options.json.write_text(json.dumps(tally.figures(), indent=1) + "\n")
+            write_json(options.json, tally.figures())
     except (UserError, OSError, EngineFailure) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)

@@ -26,6 +26,7 @@ from hw.progress import TerminalProgress
 
 from .compiler import compile_graph
 from .errors import UserError
+from .files import check_writable, write_json
 from .importer import import_proto
 from .models import FAMILY, Architecture, constant_ranges, float_model, quantized, random_parameters
 from .models.options import add_architecture, architecture_of
@@ -179,8 +180,6 @@ def _points(options: argparse.Namespace, base: Architecture) -> Sequence[tuple[f
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    from sim.files import check_writable, write_json
-
     options = _parser().parse_args(arguments)
     progress = TerminalProgress()
     try:

@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
-
-import onnx
 
 from hw.progress import TerminalProgress
 
@@ -18,6 +15,7 @@ from .accuracy import LABELS, image_files, read_labels
 from .classifier import OnnxRuntime
 from .errors import UserError
 from .evaluate import evaluate
+from .files import check_writable, save_model, write_json
 from .image import PREPROCESS
 from .quantizer import ACC_WIDTH, NO_PREPROCESS, PERCENTILE, quantize_file
 
@@ -87,14 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.evaluation:  # what is wrong there is told before the work
             read_labels(options.labels or Path(options.evaluation) / LABELS,
                         image_files(options.evaluation))
-        for path in filter(None, (options.output, options.json)):
-            if not path.absolute().parent.is_dir():
-                raise UserError(f"{path}: its folder does not exist")
+        check_writable(options.output)
+        check_writable(options.json)
         files = image_files(options.calibration, options.count)
         result = quantize_file(
             options.model, files, preprocess=options.preprocess, percentile=options.percentile,
             acc_width=options.acc_width, progress=progress)
-        onnx.save(result.model, options.output)
+        save_model(result.model, options.output)
         progress.close()
         print(f"{options.output}: quantized with {len(files)} images, preprocessing "
               f"{result.preprocess}")
@@ -102,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.evaluation:
             report |= _evaluate(options, result.preprocess, progress)
         if options.json:
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
+            write_json(options.json, report)
     except (UserError, OSError) as error:
         progress.close()
         print(f"error: {error}", file=sys.stderr)

@@ -7,9 +7,8 @@ float graph, `quantized` a QDQ model with scales from a run on random images.
 from .architecture import FAMILY, Architecture, Layer
 from .float_model import float_model
 from .parameters import load_parameters, parameter_shapes, random_parameters
-from .save import check_output, save_model
 from .synthetic import constant_ranges, measured_ranges, quantized
 
-__all__ = ["FAMILY", "Architecture", "Layer", "check_output", "constant_ranges", "float_model",
+__all__ = ["FAMILY", "Architecture", "Layer", "constant_ranges", "float_model",
            "load_parameters", "measured_ranges", "parameter_shapes", "quantized",
-           "random_parameters", "save_model"]
+           "random_parameters"]

@@ -9,11 +9,11 @@ import argparse
 import sys
 
 from ..errors import UserError
+from ..files import check_writable, save_model
 from .architecture import FAMILY
 from .float_model import float_model
 from .options import add_architecture, architecture_of
 from .parameters import load_parameters, random_parameters
-from .save import check_output, save_model
 from .synthetic import quantized
 
 __all__ = ["main"]
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.seed < 0:
             raise UserError(f"seed {options.seed}: supported: 0 and above")
         architecture = architecture_of(options)
-        check_output(options.output)
+        check_writable(options.output)
         if options.weights is None:
             parameters = random_parameters(architecture, options.seed)
         else:

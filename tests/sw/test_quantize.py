@@ -76,7 +76,7 @@ def test_bad_input(folder, capsys):
     failed(capsys, run(folder, "--calibration", folder / "none"), "no such folder")
     (folder / "empty").mkdir()
     failed(capsys, run(folder, "--calibration", folder / "empty"), "empty", "no images")
-    failed(capsys, run(folder, "-o", folder / "absent" / "x.onnx"), "folder does not exist")
+    failed(capsys, run(folder, "-o", folder / "absent" / "x.onnx"), "not a file in a folder")
     (folder / "images" / "a.jpg").write_text("no image")
     failed(capsys, run(folder), "a.jpg", "not an image")
     (folder / "images" / "a.jpg").unlink()
