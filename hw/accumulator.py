@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from .array import GROUP, SUM, array_latency
 from .config import Config
 from .ecp5 import copies
-from .fifo import BlockFifo
+from .fifo import BlockFifo, TwoPlaces
 from .interfaces import result_layout
 from .stepper import step_layout
 
@@ -85,7 +85,7 @@ class Accumulator(wiring.Component):
                     ]
 
         fifos, outgoing = [], []
-        here, empty = Signal(config.halves), Signal(config.halves)
+        here, over = Signal(config.halves), Signal()
         for half in range(config.halves):
             fifo = m.submodules[f"fifo{half}"] = BlockFifo(
                 width=entry.size, depth=self.depth)
@@ -99,16 +99,29 @@ class Accumulator(wiring.Component):
                 fifo.w_data.eq(incoming),
                 fifo.w_en.eq(after.valid & after.last & (after.half == half)),
                 self.credit[half].eq(fifo.r_en),
-                fifo.r_en.eq(fifo.r_rdy & empty[half]),
             ]
             # What decides when a step is over comes from a register, not from block RAM.
-            leaving = Signal(entry, name=f"leaving{half}", reset_less=True)
-            with m.If(fifo.r_en):
-                m.d.sync += [leaving.eq(fifo.r_data), here[half].eq(1)]
-            with m.Elif(empty[half]):
-                m.d.sync += here[half].eq(0)
+            if config.vendor == "ecp5":
+                m.submodules[f"leaving{half}"] = leaving = TwoPlaces(
+                    entry, GROUP * config.acc_width)
+                m.d.comb += [
+                    leaving.i.valid.eq(fifo.r_rdy),
+                    leaving.i.payload.as_value().eq(fifo.r_data),
+                    fifo.r_en.eq(fifo.r_rdy & leaving.i.ready),
+                    here[half].eq(leaving.o.valid),
+                    leaving.o.ready.eq(over),
+                ]
+                outgoing.append(leaving.o.payload)
+            else:
+                leaving = Signal(entry, name=f"leaving{half}", reset_less=True)
+                empty = ~here[half] | over
+                m.d.comb += fifo.r_en.eq(fifo.r_rdy & empty)
+                with m.If(fifo.r_en):
+                    m.d.sync += [leaving.eq(fifo.r_data), here[half].eq(1)]
+                with m.Elif(empty):
+                    m.d.sync += here[half].eq(0)
+                outgoing.append(leaving)
             fifos.append(fifo)
-            outgoing.append(leaving)
 
         # All halves of a step together make its vectors.
         lane = Signal(range(config.pixels))
@@ -117,8 +130,7 @@ class Accumulator(wiring.Component):
         m.d.comb += [
             last_lane.eq(lane + 1 == outgoing[0].lanes),
             self.results.valid.eq(here.all()),
-            empty.eq(~here | (self.results.valid & self.results.ready
-                              & last_lane).replicate(config.halves)),
+            over.eq(self.results.valid & self.results.ready & last_lane),
             out.sums.as_value().eq(
                 Cat(v.sums[lane].as_value() for v in outgoing)),
             out.branch.eq(outgoing[0].branch),

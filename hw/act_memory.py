@@ -10,6 +10,7 @@ from amaranth.utils import exact_log2
 
 from .block_memory import BlockMemory
 from .config import Config
+from .ecp5 import copies
 from .interfaces import ActWrite, Bytes
 from .isa import ACT_ADDRESS
 
@@ -20,13 +21,20 @@ READS = LOAD + 1
 CHUNK = 4096
 """Rows of block RAMs side by side in 9 bits; one shallower costs as much, a deeper one is several
 with a multiplexer."""
+PIECES = 4
+"""Of a vector whose blocks stand together on an ECP5, and take what comes from a register there."""
+
+
+def read_latency(config: Config) -> int:
+    """Cycles from ``read_address`` to ``read_data``; on an ECP5 it is a long way to the blocks."""
+    return 4 if config.vendor == "ecp5" else 2
 
 
 class ActMemory(wiring.Component):
     """``act_vectors`` vectors in ``pixels`` banks: address ``a`` is in bank ``a % pixels``.
 
-    Reads: every lane reads one vector a cycle, latency exactly 2. Lanes enabled in the same cycle
-    must address distinct banks; a lane that was not enabled gives meaningless data.
+    Reads: every lane reads one vector a cycle, latency exactly ``read_latency``. Lanes enabled in
+    the same cycle must address distinct banks; a lane that was not enabled gives meaningless data.
     Writes: one vector a cycle; loads go first, then writer 0, the other waits for both.
     A read sees every vector that was taken at least two cycles before it.
     An access at ``act_vectors`` or above does not take place and raises ``fault``
@@ -65,6 +73,7 @@ class ActMemory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         lanes, depth = self.config.pixels, self.config.act_vectors
+        late = self.config.vendor == "ecp5"
         bank_bits = exact_log2(lanes)
 
         # The write port reaches every block RAM, so it starts at a register.
@@ -89,36 +98,59 @@ class ActMemory(wiring.Component):
         reading = Cat(self.read_enable[i] & (address[i] < depth) for i in range(lanes))
         rows = depth // lanes
         chunks = -(-rows // CHUNK)
+        pieces = PIECES if late else 1  # with registers of their own before the blocks
+        width = Bytes.size // pieces
         outputs = Array(Array(Signal(Bytes, name=f"output{b}_{c}") for c in range(chunks))
                         for b in range(lanes))
+        word = write.data.as_value()
+        if late:
+            word = Signal(Bytes.size, reset_less=True)
+            m.d.sync += word.eq(write.data)
+        access_layout = data.StructLayout({
+            "read": 1, "row": exact_log2(CHUNK), "writes": chunks, "to": exact_log2(CHUNK)})
         for bank in range(lanes):
             here = [reading[i] & (address[i][:bank_bits] == bank) for i in range(lanes)]
             row = reduce(or_, (Mux(here[i], address[i][bank_bits:], 0) for i in range(lanes))) \
                 if lanes > 1 else address[0]
+            chosen = [writing & ~write.skip & write_inside
+                      & (write.address[:bank_bits] == bank)
+                      & (write.address[bank_bits:] >> exact_log2(CHUNK) == chunk)
+                      for chunk in range(chunks)]
+            access = Signal(access_layout, name=f"access{bank}")
+            m.d.comb += [
+                access.read.eq(reduce(or_, here)),
+                access.row.eq(row),
+                access.writes.eq(Cat(chosen)),
+                access.to.eq(write.address[bank_bits:]),
+            ]
+            given = [access]
+            if late:
+                given = [data.View(access_layout, copy) for copy in
+                         copies(m, f"access{bank}", access.as_value(), pieces)]
             for chunk in range(chunks):
-                memory = BlockMemory(
-                    self.config, Bytes.size, min(CHUNK, rows - chunk * CHUNK))
-                m.submodules[f"bank{bank}_{chunk}"] = memory
-                m.d.comb += [
-                    memory.read_enable.eq(reduce(or_, here)),
-                    memory.read_address.eq(row),
-                    outputs[bank][chunk].as_value().eq(memory.read_data),
-                    memory.write_enable.eq(
-                        writing & ~write.skip & write_inside
-                        & (write.address[:bank_bits] == bank)
-                        & (write.address[bank_bits:] >> exact_log2(CHUNK) == chunk)),
-                    memory.write_address.eq(write.address[bank_bits:]),
-                    memory.write_data.eq(write.data),
-                ]
+                for piece in range(pieces):
+                    memory = BlockMemory(self.config, width, min(CHUNK, rows - chunk * CHUNK))
+                    m.submodules[f"bank{bank}_{chunk}_{piece}"] = memory
+                    bits = slice(piece * width, (piece + 1) * width)
+                    m.d.comb += [
+                        memory.read_enable.eq(given[piece].read),
+                        memory.read_address.eq(given[piece].row),
+                        outputs[bank][chunk].as_value()[bits].eq(memory.read_data),
+                        memory.write_enable.eq(given[piece].writes[chunk]),
+                        memory.write_address.eq(given[piece].to),
+                        memory.write_data.eq(word[bits]),
+                    ]
 
         # Bank and chunk to lane, after the registers of the blocks.
         for lane in range(lanes):
             place = address[lane][:bank_bits], address[lane][bank_bits:] >> exact_log2(CHUNK)
-            now = Signal(len(Cat(*place)), name=f"now{lane}")
-            soon = Signal.like(now, name=f"soon{lane}")
-            m.d.sync += [soon.eq(Cat(*place)), now.eq(soon)]
+            now = Cat(*place)
+            for i in range(3 if late else 2):
+                after = Signal.like(now, name=f"place{lane}_{i}")
+                m.d.sync += after.eq(now)
+                now = after
             bank, chunk = now[:bank_bits], now[bank_bits:]
-            m.d.comb += self.read_data[lane].eq(
+            m.d["sync" if late else "comb"] += self.read_data[lane].eq(
                 (outputs[bank] if lanes > 1 else outputs[0])[chunk if chunks > 1 else 0])
 
         write_fault = writing & ~write.skip & ~write_inside

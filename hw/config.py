@@ -73,6 +73,8 @@ class Config:
             "act_vectors",
             f"multiples of {256 * self.pixels} up to {1 << 16}",
         )
+        need(self.vendor != "ecp5" or self.requantisers < VECTOR, "requantisers",
+             f"up to {VECTOR // 2} with mult18")
         need(self.vendor != "ecp5" or self.act_vectors <= self.pixels << 14, "act_vectors",
              f"up to {self.pixels << 14} with mult18: a bank is one block RAM deep")
         need(power_of_two(self.weight_vectors, 512, 1 << 14), "weight_vectors",

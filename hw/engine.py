@@ -12,7 +12,7 @@ from .interfaces import Bytes, ParameterWrite, result_layout
 from .isa import ACT_ADDRESS, COUNT
 from .stepper import Blocked, Stepper
 from .tile_loader import TileLoader
-from .walker import TileCommand, TileWalker
+from .walker import TileCommand, TileWalker, tile_layout
 
 RESULT_DEPTH = 64
 """Steps of finished sums that wait for the requantisers: the last tiles of two branches."""
@@ -22,13 +22,13 @@ class Engine(wiring.Component):
     """Walks the tiles of a pass, loads their weights, steps pixels past them, sums the products.
 
     One step (``pixels`` pixels x 16 input channels x ``co_lanes`` output channels) a cycle while
-    weights and room for results are there. Reads the activation memory and the weight ring, both
-    with two cycles of latency. ``read_done`` pulses when a pass has read its last pixel;
-    ``written`` must pulse when all results of a pass are in their place. ``walking``: some pass is
-    under way before the end of its reads; ``active``: its first step has been reached; ``issued``:
-    a step; ``ends``: the last of its pass; ``blocked``: why there is none. ``loading``: a tile is
-    being loaded; ``loading_ends``: handed over, the last of its pass; ``loading_blocked``: why it
-    stands still.
+    weights and room for results are there. Reads the activation memory with its ``read_latency``
+    and the weight ring with its ``ring_latency``. ``read_done`` pulses when a pass has read its
+    last pixel; ``written`` must pulse when all results of a pass are in their place. ``walking``:
+    some pass is under way before the end of its reads; ``active``: its first step has been reached;
+    ``issued``: a step; ``ends``: the last of its pass; ``blocked``: why there is none. ``loading``:
+    a tile is being loaded; ``loading_ends``: handed over, the last of its pass;
+    ``loading_blocked``: why it stands still.
     """
 
     def __init__(self, config: Config):
@@ -71,16 +71,15 @@ class Engine(wiring.Component):
         m.submodules.accumulator = accumulator = Accumulator(config, RESULT_DEPTH)
 
         connect(m, flipped(self.command), walker.command)
-        connect(m, walker.tile, loader.tile)
+        tiles = walker.tile
+        if config.vendor == "ecp5":
+            m.submodules.tiles = buffer = TwoPlaces(tile_layout(config))
+            connect(m, tiles, buffer.i)
+            tiles = buffer.o
+        connect(m, tiles, loader.tile)
         connect(m, loader.loaded, stepper.tile)
         connect(m, loader.parameters, flipped(self.parameters))
-        results = accumulator.results
-        if config.vendor == "ecp5":
-            # What takes the results is far away.
-            m.submodules.results = buffer = TwoPlaces(result_layout(config))
-            connect(m, results, buffer.i)
-            results = buffer.o
-        connect(m, results, flipped(self.results))
+        connect(m, accumulator.results, flipped(self.results))
         m.d.comb += [
             loader.available.eq(self.ring_available),
             self.ring_offset.eq(loader.read_offset),
@@ -101,16 +100,16 @@ class Engine(wiring.Component):
             accumulator.step.eq(stepper.step),
             accumulator.sums.eq(array.sums),
             self.read_done.eq(stepper.read_done),
-            self.walking.eq(stepper.active | ~walker.idle),
+            self.walking.eq(stepper.active | tiles.valid | ~walker.idle),
             self.active.eq(stepper.active),
             self.issued.eq(stepper.issued),
             self.ends.eq(stepper.ends),
-            self.loading.eq(walker.tile.valid),
+            self.loading.eq(tiles.valid),
             self.loading_ends.eq(
                 loader.loaded.valid & loader.loaded.ready & loader.loaded.payload.ends),
             self.loading_blocked.eq(loader.blocked),
             self.blocked.eq(stepper.blocked),
             self.layer.eq(stepper.layer),
-            self.idle.eq(walker.idle & ~stepper.active & accumulator.idle & ~results.valid),
+            self.idle.eq(walker.idle & ~tiles.valid & ~stepper.active & accumulator.idle),
         ]
         return m

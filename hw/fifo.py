@@ -1,6 +1,6 @@
 """FIFOs: in block RAM, with the next entry in a register, and of two places."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -49,29 +49,37 @@ class HeadFifo(wiring.Component):
 
 
 class TwoPlaces(wiring.Component):
-    """A stream one cycle later, at full rate; nothing depends on ``o.ready`` but three flip-flops.
+    """A stream one cycle later, at full rate; nothing depends on ``o.ready`` but a few flip-flops.
 
-    For wide streams between units far from one another.
+    For wide streams between units far from one another. Each piece of at most ``piece`` bits of
+    the payload has flip-flops of its own that control it, so that it can have a place of its own.
     """
 
-    def __init__(self, shape):
+    def __init__(self, shape, piece: int | None = None):
+        self._piece = piece or Shape.cast(shape).width
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        full, write, read = Signal(2), Signal(), Signal()
-        places = [Signal.like(self.i.payload, name=f"place{n}", reset_less=True) for n in range(2)]
-        m.d.comb += [
-            self.i.ready.eq(~full.bit_select(write, 1)),
-            self.o.valid.eq(full.bit_select(read, 1)),
-            self.o.payload.eq(Mux(read, *reversed(places))),
-        ]
-        for n, place in enumerate(places):
-            # An empty place takes what comes, valid or not.
-            with m.If(~full[n]):
-                m.d.sync += place.eq(self.i.payload)
-        with m.If(self.i.valid & self.i.ready):
-            m.d.sync += [full.bit_select(write, 1).eq(1), write.eq(~write)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [full.bit_select(read, 1).eq(0), read.eq(~read)]
+        i, o = self.i, self.o
+        given = []
+        for first in range(0, len(Value.cast(i.payload)), self._piece):
+            piece = Value.cast(i.payload)[first:first + self._piece]
+            full, write, read = (Signal(width, name=f"{name}_{first}") for name, width in (
+                ("full", 2), ("write", 1), ("read", 1)))
+            ready, valid = ~full.bit_select(write, 1), full.bit_select(read, 1)
+            if not given:
+                m.d.comb += i.ready.eq(ready)
+            places = [Signal(len(piece), name=f"place{n}_{first}", reset_less=True)
+                      for n in range(2)]
+            for n, place in enumerate(places):
+                # An empty place takes what comes, valid or not.
+                with m.If(~full[n]):
+                    m.d.sync += place.eq(piece)
+            with m.If(i.valid & ready):
+                m.d.sync += [full.bit_select(write, 1).eq(1), write.eq(~write)]
+            with m.If(valid & o.ready):
+                m.d.sync += [full.bit_select(read, 1).eq(0), read.eq(~read)]
+            given.append(Mux(read, *reversed(places)))
+        m.d.comb += [o.valid.eq(valid), Value.cast(o.payload).eq(Cat(given))]
         return m

@@ -1,17 +1,27 @@
 """The bank of requantisers: from sums to finished vectors, through the stages a pass asks for."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from .array import GROUP
 from .config import VECTOR, Config
+from .ecp5 import copies
 from .fifo import HeadFifo
 from .interfaces import Bytes, ParameterWrite, ResultProbe, Stage, result_layout
 from .isa import Average, Finish, ParameterKind, Walk
-from .requantise import INSERT_AT, LATENCY, LIMITS_AT, LOW, AddTerms, Requantiser
-from .slots import ZEROS, Slots
+from .requantise import (
+    INSERT_AT,
+    LATENCY,
+    LIMITS_AT,
+    LOW,
+    AddTerms,
+    Parameters,
+    Requantiser,
+)
+from .slots import ZEROS, Slots, place_layout
 from .sums import SUM, Sums
 
 DEPTH = 16
@@ -90,6 +100,8 @@ class Finisher(wiring.Component):
         m = Module()
         lanes, phases = self._config.requantisers, self._config.phases
         vectors = depth(self._config)
+        late = self._config.vendor == "ecp5"
+        start = 1 if late else 0  # registers before the lanes
         part_shape = data.ArrayLayout(8, lanes)
         loop_layout = data.StructLayout({
             "data": part_shape, "add": 1, "branch": 1, "last": 1, "closes": 1})
@@ -136,13 +148,12 @@ class Finisher(wiring.Component):
         average_tag = Signal(Tag)
         returned = data.View(loop_layout, loop.r_data)
         waits, adds = loop.r_rdy, returned.add
-        if self._config.vendor == "ecp5":
+        if late:
             # What is taken next depends on these two: from registers instead of LUT RAM.
             m.submodules.head = head = HeadFifo(width=1, depth=vectors * phases)
             m.d.comb += [
                 head.w_en.eq(loop.w_en),
                 head.w_data.eq(data.View(loop_layout, loop.w_data).add),
-                head.r_en.eq(loop.r_en),
             ]
             waits, adds = head.r_rdy, head.r_data
         phase, turn, turn_now = Signal(range(phases)), Signal(range(turns)), Signal(range(turns))
@@ -161,6 +172,8 @@ class Finisher(wiring.Component):
         taking = from_average | from_loop | from_results
         last_turn = ~averages | (turn == turns - 1)
         ends = taking & (phase == phases - 1) & last_turn
+        if late:
+            m.d.comb += head.r_en.eq(from_loop & last_turn)
         m.d.comb += [
             turn_now.eq(Mux(averages, turn, turns - 1)),
             self.taking.eq(taking),
@@ -172,56 +185,88 @@ class Finisher(wiring.Component):
             m.d.sync += turn.eq(turn + (taking & averages))
         if phases > 1:
             m.d.sync += phase.eq(phase + (taking & last_turn))
-        result = self.results.payload
-        from_add = from_loop & adds
+        # What was chosen, at once or from registers: what it moves may be far from the choice.
+        now = Signal(data.StructLayout({
+            "average": 1, "loop": 1, "results": 1, "add": 1, "first": 1, "last_turn": 1,
+            "phase": phase.shape(), "turn": turn.shape()}))
+        chosen = Signal.like(now)
         m.d.comb += [
-            self.results.ready.eq(from_results & ~under_way),
-            loop.r_en.eq(from_loop & last_turn),
-            self.residual.ready.eq(from_add & ends),
+            now.average.eq(from_average),
+            now.loop.eq(from_loop),
+            now.results.eq(from_results),
+            now.add.eq(from_loop & adds),
+            now.first.eq(~under_way),
+            now.last_turn.eq(last_turn),
+            now.phase.eq(phase),
+            now.turn.eq(turn_now),
+        ]
+        m.d["sync" if late else "comb"] += chosen.eq(now)
+        result = self.results.payload
+        taken = now.results & now.first
+        takes = copies(m, "takes", taken, VECTOR // GROUP + 1) if late else [taken]
+        m.d.comb += [
+            self.results.ready.eq(takes[-1]),
+            loop.r_en.eq(chosen.loop & chosen.last_turn),
+            self.residual.ready.eq(chosen.add & chosen.first),
         ]
 
         # The tags follow through the lanes, and fetch on their way what the lanes need.
         layout = data.StructLayout({
             "valid": 1, "phase": phase.shape(), "turn": turn.shape(), "tag": Tag})
-        travel = [Signal(layout, name=f"travel_{n}") for n in range(LATENCY + 1)]
+        travel = [Signal(layout, name=f"travel_{n}") for n in range(start + LATENCY + 1)]
         tag = travel[0].tag
         row = Signal(2)
         last_row = ~gives_sums | (row == 3)
         m.d.sync += [
-            travel[0].valid.eq(taking),
-            travel[0].phase.eq(phase),
-            travel[0].turn.eq(turn_now),
+            travel[0].valid.eq(chosen.average | chosen.loop | chosen.results),
+            travel[0].phase.eq(chosen.phase),
+            travel[0].turn.eq(chosen.turn),
             *(after.eq(before) for before, after in zip(travel, travel[1:], strict=False)),
         ]
-        with m.If(~under_way):
-            with m.If(from_average):
+        # What the lanes are told where: to lanes far from one another by registers of their own.
+        told_layout = data.StructLayout(
+            {"place": place_layout(self._config), "add": 1, "results": 1})
+        told, held = Signal(told_layout), Signal(told_layout)
+        place = told.place
+        m.d.sync += held.eq(told)
+        tell = [data.View(told_layout, copy) for copy in copies(
+            m, "told", told.as_value(), slots.shares)] if late else [held]
+        m.d.comb += [
+            place.kind.eq(held.place.kind),
+            place.parity.eq(held.place.parity),
+            place.phase.eq(chosen.phase),
+            told.add.eq(chosen.add),
+            told.results.eq(chosen.results),
+            Cat(slots.places).eq(Cat(copy.place for copy in tell)),
+        ]
+        with m.If(chosen.first):
+            with m.If(chosen.average):
                 m.d.sync += [
                     tag.eq(average_tag),
                     tag.last.eq(average_tag.last & last_row),
                     tag.closes.eq(average_tag.closes & last_row),
                     tag.row.eq(row),
-                    slots.kind.eq(Mux(gives_sums, ZEROS, ParameterKind.AVERAGE)),
                 ]
-            with m.Elif(from_loop):
+                m.d.comb += place.kind.eq(Mux(gives_sums, ZEROS, ParameterKind.AVERAGE))
+            with m.Elif(chosen.loop):
                 m.d.sync += [
-                    tag.stage.eq(Mux(adds, Stage.ADD, Stage.RESCALE)),
+                    tag.stage.eq(Mux(chosen.add, Stage.ADD, Stage.RESCALE)),
                     tag.branch.eq(returned.branch),
                     tag.last.eq(returned.last),
                     tag.closes.eq(returned.closes),
-                    slots.kind.eq(Mux(adds, ZEROS, Mux(
-                        returned.branch, ParameterKind.RESCALE_B, ParameterKind.RESCALE_A))),
                 ]
+                m.d.comb += place.kind.eq(Mux(chosen.add, ZEROS, Mux(
+                    returned.branch, ParameterKind.RESCALE_B, ParameterKind.RESCALE_A)))
             with m.Else():
                 m.d.sync += [
                     tag.stage.eq(Stage.CONV),
                     tag.branch.eq(result.branch),
                     tag.last.eq(result.last),
                     tag.closes.eq(result.last & (result.branch | (group >= groups_b))),
-                    slots.kind.eq(Mux(
-                        result.branch, ParameterKind.BRANCH_B, ParameterKind.BRANCH_A)),
                 ]
-            m.d.sync += slots.parity.eq(Mux(from_results, result.parity, parity))
-        m.d.comb += slots.phase.eq(travel[0].phase)
+                m.d.comb += place.kind.eq(Mux(
+                    result.branch, ParameterKind.BRANCH_B, ParameterKind.BRANCH_A))
+            m.d.comb += place.parity.eq(Mux(chosen.results, result.parity, parity))
         just_taken = Signal()
         m.d.sync += just_taken.eq(self.results.ready)
         m.d.comb += just_closed.eq(just_taken & tag.closes)
@@ -230,54 +275,67 @@ class Finisher(wiring.Component):
 
         # Operands: ``other`` are sums of an average or bytes that come back, 0 for results; what a
         # lane adds to its bias comes without another register.
-        adding, of_results = Signal(), Signal()
         raw = Signal(data.ArrayLayout(signed(self._config.acc_width), VECTOR), reset_less=True)
-        with m.If(self.results.ready):
-            m.d.sync += raw.eq(result.sums)
-        m.d.sync += [adding.eq(from_add), of_results.eq(from_results)]
-        raw_of_phase = data.View(
-            data.ArrayLayout(signed(self._config.acc_width), lanes),
-            raw.as_value().word_select(travel[0].phase, self._config.acc_width * lanes))
-        # The last part of the residual is used after the vector is gone.
-        rest = Signal(8 * lanes, reset_less=True)
-        residual = self.residual.payload.as_value()
-        m.d.sync += rest.eq(residual[-8 * lanes:])
-        others = data.View(part_shape, Cat(residual[:-8 * lanes], rest).word_select(
-            travel[0].phase, 8 * lanes))
+        share = VECTOR if len(takes) == 1 else GROUP
+        for channel in range(VECTOR):
+            with m.If(takes[channel // share]):
+                m.d.sync += raw[channel].eq(result.sums[channel])
+        residual = Signal(Bytes, reset_less=True)
+        with m.If(self.residual.ready):
+            m.d.sync += residual.eq(self.residual.payload)
+
+        found = sums.sums
+        if late:
+            found = Signal.like(sums.sums, reset_less=True)
+            m.d.sync += found.eq(sums.sums)
+
+        def before(value, name):
+            """What a lane takes, on an ECP5 from a register."""
+            if not late:
+                return value
+            register = Signal.like(value, name=f"before_{name}", reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
 
         results = Signal(part_shape)
         zero, low = Signal(signed(9)), Signal(8)
         m.submodules.terms = terms = AddTerms()
-        m.d.comb += terms.add.eq(adding)
+        m.d.comb += terms.add.eq(before(tell[0].add, "adding"))
         for name in ("add_a", "add_b", "add_c"):
             m.d.comb += terms.constants[name].eq(finish[name])
         [correction] = finish.corrections
         pieces = 4 * sums.channels // lanes
         piece_bits = exact_log2(pieces)
-        insert = (travel[INSERT_AT].valid & (travel[INSERT_AT].tag.stage == Stage.AVERAGE)
-                  & gives_sums)
+        given_out = travel[start + INSERT_AT]
+        insert = given_out.valid & (given_out.tag.stage == Stage.AVERAGE) & gives_sums
         int32s = Cat(Cat(word, Const(0, 32 - SUM)) for word in sums.sums)
         words = Signal(16 * lanes if pieces > 1 else 8 * lanes, reset_less=True)
         m.d.sync += words.eq(int32s.word_select(
-            travel[INSERT_AT].phase[1:piece_bits], len(words)))
+            given_out.phase[1:piece_bits], len(words)))
         for u in range(lanes):
             m.submodules[f"lane_{u}"] = lane = Requantiser(self._config)
             other = Signal(SUM, reset_less=True, name=f"other_{u}")
             a = Signal(8, reset_less=True, name=f"a_{u}")
-            with m.If(from_average & ~gives_sums):
-                with m.If(turn == u // sums.channels):
-                    m.d.sync += other.eq(sums.sums[u % sums.channels])
+            with m.If(chosen.average & ~gives_sums):
+                with m.If(chosen.turn == u // sums.channels):
+                    m.d.sync += other.eq(found[u % sums.channels])
             with m.Else():
-                m.d.sync += other.eq(Mux(from_loop & ~adds, returned.data[u], 0))
-            m.d.sync += a.eq(Mux(from_add, returned.data[u], 0))
+                m.d.sync += other.eq(Mux(chosen.loop & ~chosen.add, returned.data[u], 0))
+            m.d.sync += a.eq(Mux(chosen.add, returned.data[u], 0))
+            here = tell[u * len(tell) // lanes]
+            own = Array(raw[channel] for channel in range(u, VECTOR, lanes))[here.place.phase]
+            second = Array(residual[channel] for channel in range(u, VECTOR, lanes))[
+                here.place.phase]
+            parameters = Signal(Parameters, name=f"parameters_{u}")
             m.d.comb += [
-                lane.operand.eq(other | Mux(of_results, raw_of_phase[u], 0)),
-                lane.parameters.bias.eq(slots.parameters[u].bias),
-                lane.parameters.places.eq(slots.parameters[u].places),
-                lane.parameters.factor.eq(
-                    slots.parameters[u].factor | (Mux(adding, others[u], 0) << LOW)),
-                lane.a.eq(a),
-                lane.add.eq(adding),
+                parameters.eq(slots.parameters[u]),
+                parameters.factor.eq(
+                    slots.parameters[u].factor | (Mux(here.add, second, 0) << LOW)),
+                lane.operand.eq(before(
+                    (other | Mux(here.results, own, 0)).as_signed(), f"operand_{u}")),
+                lane.parameters.eq(before(parameters, f"parameters_{u}")),
+                lane.a.eq(before(a, f"a_{u}")),
+                lane.add.eq(before(here.add, f"adding_{u}")),
                 lane.scale_a.eq(terms.scale_a),
                 lane.scale_b.eq(terms.scale_b),
                 lane.addend.eq(terms.addend),
@@ -285,13 +343,13 @@ class Finisher(wiring.Component):
                 lane.zero.eq(zero),
                 lane.low.eq(low),
                 lane.insert.eq(insert),
-                lane.second.eq(travel[INSERT_AT].phase[:piece_bits][:1]),
+                lane.second.eq(given_out.phase[:piece_bits][:1]),
                 *(lane.words[n].eq(words[8 * (lanes * (n % pieces) + u):][:8]) for n in range(2)),
                 results[u].eq(lane.result),
             ]
 
         # With a correction of -1 the zero of an add is -1.
-        soon = travel[LIMITS_AT - 1].tag
+        soon = travel[start + LIMITS_AT - 1].tag
         with m.Switch(soon.stage):
             with m.Case(Stage.CONV):
                 m.d.sync += [
@@ -307,7 +365,7 @@ class Finisher(wiring.Component):
                 m.d.sync += [zero.eq(Mux(gives_sums, 0, finish.zero_g)), low.eq(finish.low_g)]
 
         # Leave: back for another stage, into the sums, out.
-        left = travel[LATENCY]
+        left = travel[-1]
         part = left.valid & (left.turn == turns - 1)
         whole = part & (left.phase == phases - 1)
         leaving = left.tag
@@ -340,14 +398,14 @@ class Finisher(wiring.Component):
             sums.add.eq(left.valid & to_sums),
             sums.first.eq(first.bit_select(leaving.branch, 1)),
         ]
-        given_out = travel[INSERT_AT]
         with m.If(insert):
             m.d.comb += [
                 sums.branch.eq(given_out.tag.branch),
                 sums.row.eq(Cat(given_out.phase[piece_bits:], given_out.tag.row)),
             ]
         with m.Elif(average):
-            m.d.comb += [sums.branch.eq(average_tag.branch), sums.row.eq(Cat(turn, phase))]
+            m.d.comb += [sums.branch.eq(average_tag.branch),
+                         sums.row.eq(Cat(turn, phase))]
         with m.Else():
             m.d.comb += [sums.branch.eq(leaving.branch), sums.row.eq(Cat(left.turn, left.phase))]
         with m.If(self.command.valid & self.command.ready):

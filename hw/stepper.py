@@ -4,14 +4,12 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .act_memory import read_latency
 from .config import VECTOR, Config
 from .interfaces import Bytes
 from .isa import ACT_ADDRESS, COUNT
 from .raster import COLUMN, Cursor, jumped
 from .walker import tile_layout
-
-READ_LATENCY = 2
-"""Of the activation memory."""
 
 
 def step_layout(config: Config) -> data.StructLayout:
@@ -42,8 +40,8 @@ class Stepper(wiring.Component):
     """Issues one step a cycle: addresses to the activation memory, pixels to the array.
 
     A tile's first step is issued one cycle after its hand-over, the next tile follows without
-    a gap; ``x`` and ``step`` leave 2 + ``READ_LATENCY`` cycles after the issue, ``swap`` always
-    ``SWAP_DELAY`` cycles after the hand-over, even if the first step has to wait. Positions outside
+    a gap; ``x`` and ``step`` leave 2 + ``read_latency`` cycles after the issue, ``swap`` always
+    ``swap_delay`` cycles after the hand-over, even if the first step has to wait. Positions outside
     the map read as the padding value. ``credit`` pulses when a result FIFO of a half has given an
     entry away; a step that ends its sums is issued only with room for it, so nothing behind the
     stepper ever stalls. A pass that is chained waits until no earlier pass is unwritten
@@ -85,7 +83,7 @@ class Stepper(wiring.Component):
         some = [Signal(init=1, name=f"some{h}") for h in range(config.halves)]  # room that is not 0
         room_here = Signal()
         unwritten = Signal(4)
-        take, taken = Signal(), Signal()
+        take, taken, too_early = Signal(), Signal(), Signal()
         offered = self.tile.payload
 
         def reads_map(row, column):
@@ -102,11 +100,13 @@ class Stepper(wiring.Component):
                 for way in (jump.wrapped, jump.direct))
             is_inside.append(Mux(cursor.column >= jump.limit, wrapped, direct))
         step_over = jumped(m, tile.raster.step, cursor, "step_over")
+        # A tile is offered long after the one before was taken: on an ECP5 this may come late.
+        m.d["sync" if config.vendor == "ecp5" else "comb"] += too_early.eq(
+            offered.begins & offered.chained & (unwritten != 0))
         m.d.comb += [
             room_here.eq(~tile.last | Mux(tile.half, some[-1], some[0])),
             issue.eq(busy & room_here),
-            self.tile.ready.eq((~busy | (issue & last_step))
-                               & ~(offered.begins & offered.chained & (unwritten != 0))),
+            self.tile.ready.eq((~busy | (issue & last_step)) & ~too_early),
             take.eq(self.tile.valid & self.tile.ready),
             self.issued.eq(issue),
             self.ends.eq(issue & last_step & tile.ends),
@@ -142,7 +142,7 @@ class Stepper(wiring.Component):
         with m.Else():
             m.d.comb += self.blocked.eq(Blocked.WEIGHTS)
 
-        # Issue, then address register, memory, padding: SWAP_DELAY counts from the hand-over,
+        # Issue, then address register, memory, padding: ``swap_delay`` counts from the hand-over,
         # one cycle before the first issue.
         step = Signal(step_layout(config))
         m.d.comb += [
@@ -177,7 +177,7 @@ class Stepper(wiring.Component):
             now.pad_value.eq(tile.raster.pad_value),
             now.read_done.eq(self.ends),
         ]
-        for i in range(1 + READ_LATENCY):
+        for i in range(1 + read_latency(config)):
             delayed = Signal(beside, name=f"beside{i}")
             m.d.sync += delayed.eq(now)
             now = delayed

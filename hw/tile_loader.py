@@ -4,18 +4,20 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from .act_memory import read_latency
 from .config import VECTOR, Config
 from .interfaces import Bytes, ParameterWrite
 from .isa import RECORD_VECTORS, ParameterKind
 from .multiplier import lut_block
 from .stepper import Blocked
 from .walker import tile_layout
+from .weight_ring import ring_latency
 
-SWAP_DELAY = 5
-"""Cycles from the hand-over of a tile to its swap at the rows (``hw.stepper``)."""
-RING_LATENCY = 2
-LOAD_DELAY = SWAP_DELAY
-"""Cycles from a read of the ring to the load at the rows: never before the swap of a hand-over."""
+
+def swap_delay(config: Config) -> int:
+    """Cycles from the hand-over of a tile to its swap at the rows (``hw.stepper``), and from a read
+    of the ring to the load at the rows, which so is never before the swap of a hand-over."""
+    return 3 + read_latency(config)
 
 
 class TileLoader(wiring.Component):
@@ -79,8 +81,11 @@ class TileLoader(wiring.Component):
             self.loaded.payload.eq(tile),
             self.release_count.eq(size),
         ]
-        group_opened = Signal()
-        m.d.sync += groups.eq(groups + group_opened - self.group_done)
+        group_opened, group_done = Signal(), self.group_done
+        if config.vendor == "ecp5":
+            group_done = Signal()  # comes from far away
+            m.d.sync += group_done.eq(self.group_done)
+        m.d.sync += groups.eq(groups + group_opened - group_done)
 
         with m.FSM():
             with m.State("READ"):
@@ -124,12 +129,12 @@ class TileLoader(wiring.Component):
             now.parity.eq(tile.parity),
             now.index.eq(index),
         ]
-        for i in range(LOAD_DELAY):
+        for i in range(swap_delay(config)):
             delayed = Signal(where, name=f"where{i}")
             m.d.sync += delayed.eq(now)
             now = delayed
         word = self.read_data
-        for i in range(LOAD_DELAY - RING_LATENCY):
+        for i in range(swap_delay(config) - ring_latency(config)):
             # On Series 7 a reset keeps these from becoming shift registers, which take LUTs.
             held = Signal(Bytes, name=f"word{i}", reset_less=config.vendor == "ecp5")
             m.d.sync += held.eq(word)

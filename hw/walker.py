@@ -72,9 +72,9 @@ class TileWalker(wiring.Component):
         has_a, has_b = Signal(), Signal()
         center, center_rows = Signal(ACT_ADDRESS), Signal.like(source.pad_top)
 
-        last_plane, last_x, last_y, last_half, last_branch, last_group = (
-            Signal(name=n) for n in
-            ("last_plane", "last_x", "last_y", "last_half", "last_branch", "last_group"))
+        names = "plane", "x", "y", "half", "branch", "group"
+        lasts = last_plane, last_x, last_y, last_half, last_branch, last_group = [
+            Signal(name=f"last_{name}") for name in names]
         m.d.comb += [
             free.eq(~self.tile.valid | self.tile.ready),
             has_a.eq(groups_a.any()),
@@ -86,6 +86,11 @@ class TileWalker(wiring.Component):
             last_branch.eq(branch | ~has_b),
             last_group.eq(~groups_a[1:].any() & ~groups_b[1:].any()),
         ]
+
+        # The same for the state that comes after a tile.
+        after = at_last_plane, at_last_x, at_last_y, at_last_half, at_last_branch, at_last_group = [
+            Signal(name=f"at_last_{name}") for name in names]
+        m.d.sync += [register.eq(value) for register, value in zip(after, lasts, strict=True)]
 
         # The tap's offset is kept by additions; branch A sits at the window's centre.
         row_gap = Signal(signed(12))
@@ -112,16 +117,21 @@ class TileWalker(wiring.Component):
 
         with m.If(self.tile.ready):
             m.d.sync += self.tile.valid.eq(0)
+        starts, given = Signal(), self.command.payload
+        late = config.vendor == "ecp5"
+        if late:
+            given = work
+        m.d["sync" if late else "comb"] += strips.command.valid.eq(starts)
         m.d.comb += [
-            strips.command.payload.walk.eq(self.command.payload.walk),
-            strips.command.payload.source.eq(self.command.payload.source),
+            strips.command.payload.walk.eq(given.walk),
+            strips.command.payload.source.eq(given.source),
         ]
         with m.FSM() as fsm:
             m.d.comb += self.idle.eq(fsm.ongoing("IDLE") & ~self.tile.valid)
             with m.State("IDLE"):
                 m.d.comb += [
                     self.command.ready.eq(1),
-                    strips.command.valid.eq(self.command.valid),
+                    starts.eq(self.command.valid),
                 ]
                 with m.If(self.command.valid):
                     # The groups are 0 here, so that a load shares their adders.
@@ -207,31 +217,31 @@ class TileWalker(wiring.Component):
                 with m.If(~tile.release):
                     m.d.sync += offset.eq(offset + config.tile_vectors)
                 m.next = "TILE"
-                with m.If(~last_plane):
+                with m.If(~at_last_plane):
                     m.d.sync += [
                         plane.eq(plane + 1),
                         plane_offset.eq(plane_offset + source.plane),
                     ]
                 with m.Else():
                     m.d.sync += [plane.eq(0), plane_offset.eq(0)]
-                    with m.If(~last_x):
+                    with m.If(~at_last_x):
                         m.d.sync += [tap_x.eq(tap_x + 1), tap_offset.eq(tap_offset + 1)]
                     with m.Else():
                         m.d.sync += tap_x.eq(0)
-                        with m.If(~last_y):
+                        with m.If(~at_last_y):
                             m.d.sync += [
                                 tap_y.eq(tap_y + 1),
                                 tap_offset.eq(tap_offset + row_gap),
                             ]
                         with m.Else():
                             m.d.sync += tap_y.eq(0)
-                            with m.If(branch | last_half):
+                            with m.If(branch | at_last_half):
                                 m.d.sync += tap_offset.eq(0)
-                            with m.If(~last_half):
+                            with m.If(~at_last_half):
                                 m.d.sync += half.eq(1)
                             with m.Else():
                                 m.d.sync += half.eq(0)
-                                with m.If(~last_branch):
+                                with m.If(~at_last_branch):
                                     m.d.sync += branch.eq(1)
                                 with m.Else():
                                     m.d.comb += strips.strip.ready.eq(1)
@@ -243,6 +253,6 @@ class TileWalker(wiring.Component):
                                             group_parity.eq(~group_parity),
                                         ]
                                         m.next = "GROUP-A"
-                                        with m.If(last_group):
+                                        with m.If(at_last_group):
                                             m.next = "IDLE"
         return m

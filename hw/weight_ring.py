@@ -16,6 +16,11 @@ LONGEST = 16
 so all of them come."""
 
 
+def ring_latency(config: Config) -> int:
+    """Cycles from ``read_enable`` to ``read_data``; on an ECP5 it is a long way to the blocks."""
+    return 3 if config.vendor == "ecp5" else 2
+
+
 class WeightRing(wiring.Component):
     """``weight_vectors`` vectors between external memory and the tile loader.
 
@@ -34,7 +39,8 @@ class WeightRing(wiring.Component):
     client : Out(ReadClient())
     available : Out(range(weight_vectors + 1))
     read_offset : In(range(weight_vectors)), read_enable : In(1)
-    read_data : Out(Bytes), two cycles after ``read_enable``; the offset is below ``available``
+    read_data : Out(Bytes), ``ring_latency`` after ``read_enable``; the offset is below
+        ``available``
     release : In(1), release_count : In(range(weight_vectors + 1))
         Drop that many of the oldest vectors, at most ``available``.
     full : Out(1)
@@ -88,9 +94,11 @@ class WeightRing(wiring.Component):
             memory.write_enable.eq(incoming.valid),
             memory.write_address.eq(head),
             memory.write_data.eq(incoming.payload),
+            self.read_data.as_value().eq(memory.read_data),
+        ]
+        m.d["comb" if ring_latency(self.config) == 2 else "sync"] += [
             memory.read_enable.eq(self.read_enable),
             memory.read_address.eq(tail + self.read_offset),
-            self.read_data.as_value().eq(memory.read_data),
         ]
         m.d.sync += [
             head.eq(head + incoming.valid),

@@ -48,10 +48,11 @@ def test_head(rates):
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0), (0.5, 0.5)])
-def test_two_places(rates):
+@pytest.mark.parametrize("piece", [None, 3])
+def test_two_places(rates, piece):
     """In order, a cycle later, at full rate; ready as long as there is a place."""
     rng = random.Random(repr(rates))
-    dut = TwoPlaces(8)
+    dut = TwoPlaces(8, piece)
 
     async def bench(ctx):
         held, taken = deque(), 0

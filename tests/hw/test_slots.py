@@ -12,10 +12,11 @@ from hw.slots import ZEROS, Slots
 from .streams import simulate, ticked
 
 
-@pytest.mark.parametrize("requantisers", [1, 2, 8, 16])
-def test_slots(requantisers):
+@pytest.mark.parametrize("requantisers, multiplier", [
+    (1, "generic"), (2, "generic"), (8, "generic"), (16, "generic"), (1, "mult18"), (8, "mult18")])
+def test_slots(requantisers, multiplier, plain_copies):
     rng = random.Random(requantisers)
-    dut = Slots(Config(requantisers=requantisers))
+    dut = Slots(Config(requantisers=requantisers, multiplier=multiplier))
     slots = {(kind.value, parity): [None] * VECTOR
              for kind in ParameterKind for parity in (0, 1)}
     zeros = (0, 0, ADD_PLACES)
@@ -37,12 +38,13 @@ def test_slots(requantisers):
                 ctx.set(dut.write.valid, 1)
                 await ctx.tick()
             ctx.set(dut.write.valid, 0)
+            if multiplier == "mult18":
+                await ctx.tick()
             for (kind, parity), wanted in slots.items():
-                ctx.set(dut.kind, kind)
-                ctx.set(dut.parity, parity)
                 found = []
                 for phase in range(VECTOR // requantisers):
-                    ctx.set(dut.phase, phase)
+                    ctx.set(dut.places, dut.shares * [
+                        {"kind": kind, "parity": parity, "phase": phase}])
                     found += list(await ticked(ctx, dut.parameters))
                 assert [(each.bias, each.factor, each.places) for each in found] == wanted
 

@@ -8,12 +8,13 @@ import pytest
 
 from hw.config import VECTOR, Config
 from hw.stepper import Blocked, Stepper
-from hw.tile_loader import SWAP_DELAY
+from hw.tile_loader import swap_delay
 
 from .streams import go, simulate, ticked
 from .test_walker import Reference, random_pass, strips_of
 
 ROOM = 5
+SWAP_DELAY = swap_delay(Config())
 ISSUE_TO_X = SWAP_DELAY - 1
 """A tile's first step is issued one cycle after its hand-over."""
 CONFIGS = {"one pixel": Config(), "two halves": Config(co_lanes=8, pixels=2),
@@ -181,7 +182,7 @@ def test_equals_windows(name):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_cycles(name):
     """A step in every cycle from the first to the last, also from tile to tile and pass to pass;
-    swaps ``SWAP_DELAY`` after the hand-over, ends of reads with their last step."""
+    swaps ``swap_delay`` after the hand-over, ends of reads with their last step."""
     config, rng = CONFIGS[name], random.Random(name)
     reference = Reference(config)
     maps = [Map(rng, config, reference, i, chained=0) for i in range(3)]

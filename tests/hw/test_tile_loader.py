@@ -8,7 +8,8 @@ import pytest
 from hw.config import VECTOR, Config
 from hw.isa import RECORD_VECTORS, ParameterKind
 from hw.multiplier import TableBlock
-from hw.tile_loader import RING_LATENCY, SWAP_DELAY, TileLoader
+from hw.tile_loader import TileLoader, swap_delay
+from hw.weight_ring import ring_latency
 
 from .streams import go, simulate, ticked
 from .test_walker import Reference, random_pass
@@ -66,7 +67,7 @@ class Bench:
         weights_of = deque(i for i, tile in enumerate(self.tiles) if not tile["parameters"])
         last_tile = {self.groups[i]: i for i in weights_of}
         reads_of = [(at, i) for i, place in enumerate(self.places) for at in place]
-        data = deque([None] * RING_LATENCY)
+        data = deque([None] * ring_latency(config))
         present = 0 if rng else len(self.words)
         swaps, shadow, loaded_at = {}, [None] * VECTOR, [-100] * VECTOR
         finished, done, cycle, offered = 0, 0, 0, False
@@ -124,7 +125,7 @@ class Bench:
                 index = weights_of.popleft()
                 assert index == pending[0]
                 self.handed_over.append(cycle)
-                swaps[cycle + SWAP_DELAY] = index
+                swaps[cycle + swap_delay(config)] = index
                 if last_tile[self.groups[index]] == index:
                     finished += 1
             if offered and ready:
