@@ -43,15 +43,17 @@ class AxiNative(wiring.Component):
 
     The manager must take R at once (RREADY always set), and offer all words of a write without a
     pause from AWVALID on; ``hw.read_arbiter`` and ``hw.store`` do. When a word is not there at
-    the time the memory takes it, nothing is written from then on until reset, and writes are
-    answered with SLVERR.
+    the time the memory takes it, or ``late`` says so, nothing is written from then on until reset,
+    and writes are answered with SLVERR.
 
     Latency: two cycles from AR to the first command, none from ``rdata`` to R.
     """
 
     def __init__(self, address_width: int, turn: int = 4):
         self.turn = turn
-        super().__init__({"axi": In(Axi4()), "native": Out(NativePort(address_width))})
+        super().__init__({
+            "axi": In(Axi4()), "native": Out(NativePort(address_width)), "late": In(1),
+        })
 
     def elaborate(self, platform):
         m = Module()
@@ -132,6 +134,6 @@ class AxiNative(wiring.Component):
             under_way.eq(under_way + axi.awready - answered),
             owed.eq(owed + (axi.wvalid & axi.wready & axi.wlast) - answered),
         ]
-        with m.If(native.wdata_ready & ~axi.wvalid):
+        with m.If((native.wdata_ready & ~axi.wvalid) | self.late):
             m.d.sync += missed.eq(1)
         return m

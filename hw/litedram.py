@@ -20,10 +20,11 @@ from amaranth.hdl import Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .axi_native import AxiNative, NativePort
+from .axi_native import AxiNative
 from .cache import locked
 from .config import VECTOR
 from .interfaces import Axi4
+from .width_converter import WidthConverter
 
 __all__ = ["Dram", "Generated", "Litedram", "LitedramError", "Wishbone", "Write", "generate"]
 
@@ -31,6 +32,8 @@ GENERATOR = Path(__file__).with_name("litedram_generator.py")
 MODULE = "litedram_core"
 PORT = "user_port_native_0"
 PACKAGES = ("litedram", "litex", "liteeth", "litescope", "yaml")
+MEMORIES = {"A7DDRPHY": "DDR3", "GENSDRPHY": "SDR"}
+"""Kind of memory by PHY."""
 SELECT_CONTROLLER = 1
 """Value of the register `sdram_dfii_control` that hands the memory over to the controller."""
 
@@ -41,14 +44,17 @@ class LitedramError(RuntimeError):
 
 @dataclass(frozen=True)
 class Dram:
-    """A DDR3 memory and its controller.
+    """A memory of 16 bits and its controller.
 
-    The core's clock `clock_hz` is a quarter of the memory's, so that one cycle moves the 8 words of
-    a burst: `byte_lanes` must be 2, for 16 bytes. `module` and `phy` are LiteDRAM's names;
+    `module` and `phy` are LiteDRAM's names; the PHY says which kind of memory it is. With DDR3
+    (`A7DDRPHY`) the core's clock `clock_hz` is a quarter of the memory's, so that one cycle moves
+    the 8 words of a burst: `byte_lanes` must be 2, for 16 bytes. An SDR SDRAM (`GENSDRPHY`) has the
+    core's clock, and a vector takes 8 cycles; `device` is the Lattice part that it is connected to.
     `input_hz` is the clock pin's frequency, `speed_grade` the device's. `read_time` and
     `write_time` are the cycles after which the controller turns round for the other direction.
     Each of the `banks` that are used, of the 8 that DDR3 has, costs LUTs and gives an eighth of the
-    memory; at least 4, for the bank's address is also that of a mode register at start-up.
+    memory; at least 4, for the bank's address is also that of a mode register at start-up. An SDR
+    SDRAM has 4 and one mode register; the choice among banks is the longest way in its controller.
     A deeper `command_buffer` gains nothing with one port, for banks change only when it is empty,
     and costs LUTs; so does `auto_precharge`, which closes a row with the last access to it.
     """
@@ -64,24 +70,38 @@ class Dram:
     auto_precharge: bool = False
     read_time: int = 32
     write_time: int = 16
+    device: str | None = None
 
     def __post_init__(self):
+        if self.phy not in MEMORIES:
+            raise ValueError(f"memory: phy is {self.phy}, supported: {' or '.join(MEMORIES)}")
         if 8 * self.byte_lanes != VECTOR:
             raise ValueError(f"memory: byte_lanes is {self.byte_lanes}, supported: {VECTOR // 8}")
-        if self.banks not in (4, 8):
-            raise ValueError(f"memory: banks is {self.banks}, supported: 4 or 8")
+        banks = (4, 8) if self.kind == "DDR3" else (2, 4)
+        if self.banks not in banks:
+            raise ValueError(f"memory: banks is {self.banks}, supported: {banks[0]} or {banks[1]}")
         if not 1 <= self.command_buffer <= 64:
             raise ValueError(f"memory: command_buffer is {self.command_buffer}, supported: 1 to 64")
 
+    @property
+    def kind(self) -> str:
+        """`DDR3` or `SDR`."""
+        return MEMORIES[self.phy]
+
     def settings(self) -> dict:
         """What LiteDRAM's generator reads."""
+        ddr3 = {
+            "speedgrade": self.speed_grade,
+            "rtt_nom": "60ohm", "rtt_wr": "60ohm", "ron": "34ohm",
+            "iodelay_clk_freq": 200e6, "cmd_latency": 0,
+        }
         return {
-            "name": MODULE, "cpu": None, "memtype": "DDR3", "speedgrade": self.speed_grade,
+            "name": MODULE, "cpu": None, "memtype": self.kind,
             "sdram_module": self.module, "banks": self.banks,
             "sdram_module_nb": self.byte_lanes, "sdram_rank_nb": 1,
-            "sdram_phy": self.phy, "rtt_nom": "60ohm", "rtt_wr": "60ohm", "ron": "34ohm",
+            "sdram_phy": self.phy,
             "input_clk_freq": self.input_hz, "sys_clk_freq": self.clock_hz,
-            "iodelay_clk_freq": 200e6, "cmd_latency": 0,
+            **(ddr3 if self.kind == "DDR3" else {"device": self.device}),
             "cmd_buffer_depth": self.command_buffer,
             "with_auto_precharge": self.auto_precharge,
             "read_time": self.read_time, "write_time": self.write_time,
@@ -110,6 +130,8 @@ class Generated:
     bank_bits: int
     column_bits: int
     """Of memory words; a vector is 8 of them."""
+    port_bits: int
+    """What the native port moves in one cycle."""
     registers: Mapping[str, int]
     sequence: Sequence[Mapping]
     constraints: str
@@ -215,11 +237,17 @@ class Litedram(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        address_width = self.generated.address_width
+        address_width, port_bits = self.generated.address_width, self.generated.port_bits
         m.submodules.bridge = bridge = AxiNative(address_width)
         wiring.connect(m, wiring.flipped(self.axi), bridge.axi)
+        native = bridge.native
+        if port_bits != 8 * VECTOR:
+            m.submodules.converter = converter = WidthConverter(address_width, port_bits)
+            wiring.connect(m, bridge.native, converter.wide)
+            m.d.comb += bridge.late.eq(converter.late)
+            native = converter.narrow
         ports = {"i_wb_ctrl_bte": 0, "i_wb_ctrl_cti": 0}
-        for prefix, signature, port in ((PORT, NativePort(address_width), bridge.native),
+        for prefix, signature, port in ((PORT, native.signature, native),
                                         ("wb_ctrl", Wishbone(), self.control)):
             for name, member in signature.members.items():
                 direction = "i" if member.flow is Out else "o"

@@ -10,6 +10,8 @@ from amaranth.lib import wiring
 from .accumulator import Accumulator
 from .act_memory import ActMemory
 from .array import Array
+from .axi_share import AxiShare
+from .bridge import LinkBridge
 from .config import Config
 from .core import CLIENTS, PassFork
 from .csr import CsrBank
@@ -36,7 +38,8 @@ from .weight_ring import WeightRing
 
 
 def units(config: Config) -> dict[str, Callable[[], wiring.Component]]:
-    """Constructors of all units of a core; a name with a dot is a part of the unit before it."""
+    """Constructors of all units of a core, and of what the host needs beside it; a name with a dot
+    is a part of the unit before it."""
     return {
         "csr": lambda: CsrBank(config),
         "supervisor": lambda: Supervisor(4),
@@ -58,6 +61,8 @@ def units(config: Config) -> dict[str, Callable[[], wiring.Component]]:
         "pool": lambda: MaxPool(config),
         "store": lambda: Store(config),
         "residual": lambda: ResidualReader(config),
+        "link bridge": lambda: LinkBridge(1 << 28),
+        "axi share": lambda: AxiShare(),
     }
 
 

@@ -10,6 +10,8 @@ from hw import litedram
 from hw.litedram import MODULE, Dram, Litedram, LitedramError, generate
 
 VARIANTS = [False, True]
+SDR = Dram(module="MT48LC16M16", phy="GENSDRPHY", clock_hz=80e6, input_hz=25e6,
+           device="LFE5U-85F-6BG381C")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,46 @@ def test_verilog(cache, simulation):
     lines = made.verilog.splitlines()
     assert not any(line == after and line.startswith("assign")
                    for line, after in zip(lines, lines[1:], strict=False))
+
+
+@pytest.mark.parametrize("simulation", VARIANTS, ids=["real", "simulation"])
+def test_sdr(cache, simulation):
+    """The memory of the ULX3S: 13 + 2 + 9 address bits of 16-bit words are 32 MB."""
+    made = generate(SDR, cache, simulation=simulation)
+    assert made.size == 32 << 20 and made.row_vectors == 64 and made.port_bits == 16
+    half = generate(dataclasses.replace(SDR, banks=2), cache, simulation=simulation)
+    assert half.size == 16 << 20 and ("sdram_ba" in half.verilog) == (not simulation)
+    assert "[15:0] user_port_native_0_rdata_data" in made.verilog
+    assert ("[15:0] mem[0:4194303]" in made.verilog) == simulation
+    assert made.constraints == ""
+    pins = re.findall(r"(input|output|inout) +wire +(?:\[\d+:0\])? +sdram_(\w+)", made.verilog)
+    outputs = ("a", "ba", "cas_n", "cke", "cs_n", "dm", "ras_n", "we_n")
+    expected = {"dq": "inout", **dict.fromkeys(outputs, "output")}
+    assert {name: way for way, name in pins} == ({} if simulation else expected)
+
+
+def test_registers_at_the_pins_of_sdr(cache):
+    """Each data pin has one in each direction and one for its output enable; all others one."""
+    verilog = generate(SDR, cache, simulation=False).verilog
+    assert len(re.findall(r"^OFS1P3BX", verilog, re.MULTILINE)) == 2 * 16 + 13 + 2 + 3 + 1 + 1 + 2
+    assert len(re.findall(r"^IFS1P3BX", verilog, re.MULTILINE)) == 16
+    assert len(re.findall(r"^TRELLIS_IO", verilog, re.MULTILINE)) == 16
+
+
+def test_sdr_start_up(cache):
+    """CAS latency 2 in the mode register, bits 6..4, bursts of 1; read data are waited for three
+    cycles at the pins, and both variants of the controller wait as long."""
+    made = generate(SDR, cache, simulation=False)
+    names = {address: name for name, address in made.registers.items()}
+    steps = list(made.start_up())
+    commands = [(steps[i - 2].value, step.value) for i, step in enumerate(steps)
+                if names[step.address] == "sdram_dfii_pi0_command"]
+    assert commands == [(1 << 10, 11), (0x120, 15), (1 << 10, 11), (0, 13), (0, 13), (0x20, 15)]
+    assert steps[2].cycles / SDR.clock_hz >= 200e-6
+    for simulation in VARIANTS:
+        text = generate(SDR, cache, simulation=simulation).verilog
+        stages = set(re.findall(r"new_master_rdata_valid(\d)", text))
+        assert stages == set("01234")  # one at the command's pins, CAS latency, one late, input
 
 
 def test_settings_reach_the_controller(cache):
@@ -99,8 +141,14 @@ def test_what_the_generator_refuses(cache):
 @pytest.mark.parametrize(("field", "value", "message"), [
     ("byte_lanes", 4, "byte_lanes is 4, supported: 2"),
     ("banks", 2, "banks is 2, supported: 4 or 8"),
+    ("phy", "K7DDRPHY", "phy is K7DDRPHY, supported: A7DDRPHY or GENSDRPHY"),
     ("command_buffer", 0, "command_buffer is 0, supported: 1 to 64"),
 ])
 def test_bad_values(field, value, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(Dram(), **{field: value})
+
+
+def test_banks_of_sdr():
+    with pytest.raises(ValueError, match="banks is 8, supported: 2 or 4"):
+        dataclasses.replace(SDR, banks=8)
