@@ -14,10 +14,10 @@ from typing import Any
 
 from hw.config import Config
 from hw.progress import TerminalProgress
+from sw.command import run_command
 from sw.files import check_writable, save_model, write_json
 from sw.models import FAMILY, float_model, quantized, random_parameters
 
-from .command import run_command
 from .harness import Memory
 from .run import CHECKS, PRESETS, simulate
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hw.litedram import Generated
 from hw.profile import STATES, UNITS
-from sw.errors import UserError
+from sw.errors import Failure, UserError
 
 __all__ = ["DEFAULT_MEMORY", "RECORD", "SLICE", "BusError", "Harness", "Memory"]
 
@@ -58,7 +58,7 @@ LITEDRAM_RATE = 0.7
 every burst of 16 changes its row, 0.89 for one linear stream."""
 
 
-class BusError(Exception):
+class BusError(Failure):
     """The CSR port answered with an error or not at all."""
 
 

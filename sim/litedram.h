@@ -37,7 +37,7 @@ struct LitedramMemory {
         constexpr size_t row_bytes = size_t(ROW_VECTORS) * VECTOR;
         for (size_t start = 0, n = 0; start < memory.size(); start += row_bytes, n++) {
             auto &bank = top->rootp->*BANKS[n % BANKS.size()];
-            auto *row = &bank[n / BANKS.size() * ROW_VECTORS];
+            auto *row = &bank[n / BANKS.size() * (row_bytes / sizeof bank[0])];
             one(&memory[start], reinterpret_cast<uint8_t *>(row),
                 std::min(row_bytes, memory.size() - start));
         }

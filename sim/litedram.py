@@ -1,4 +1,4 @@
-"""The core on LiteDRAM's controller and its model of a DDR3 memory, for Verilator."""
+"""The core on LiteDRAM's controller and its model of the memory, for Verilator."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def files(generated: Generated) -> dict[str, str]:
         f'public_flat_rw -module "{MODULE}" -var "{bank}"\n' for bank in banks)
     members = ", ".join(f"&VCore___024root::{INSTANCE}{bank}" for bank in banks)
     header = f"""\
-// Arrays of the memory model, one a bank: [row * ROW_VECTORS + place in the row].
+// Arrays of the memory model, one a bank: rows of ROW_VECTORS vectors.
 constexpr unsigned ROW_VECTORS = {generated.row_vectors}, ROWS = {1 << generated.row_bits};
 constexpr auto BANKS = std::to_array({{{members}}});
 """

@@ -21,6 +21,7 @@ from hw.config import Config
 from hw.litedram import Dram
 from hw.progress import TerminalProgress
 from sw import perf
+from sw.command import run_command
 from sw.compiler import compile_graph
 from sw.errors import UserError
 from sw.files import check_writable, write_json
@@ -29,7 +30,6 @@ from sw.image import load_input
 from sw.importer import import_model
 
 from .check import Check, LayerCheck, check_batch, check_outputs
-from .command import run_command
 from .golden import graph as golden
 from .harness import DEFAULT_MEMORY, KINDS, Memory
 from .profile import format_profile
@@ -105,15 +105,21 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
             raise UserError(str(error)) from None
     clock_hz = board.clock_hz if board else DEFAULT_CLOCK
     config = board.config if board else config or PRESETS[DEFAULT_PRESET]
-    dram = board.dram if board else dram or DEFAULT_DRAM
+    if board:
+        dram = board.dram
+        if dram is None and memory.kind == "litedram":
+            raise UserError(f"board {board.name} has no memory controller of its own; supported is "
+                            "the memory model")
+    dram = dram or DEFAULT_DRAM
 
     graph = import_model(model)
     inputs = [inputs[i % len(inputs)] for i in range(-(-len(inputs) // batch) * batch)]
     images = [_image(source, graph, preprocess) for source in inputs]
     progress("compile the network", 0)
-    modelled = _modelled(memory)
+    modelled = _modelled(memory, dram)
     passes: dict[str, Graph] = {}
-    program = compile_graph(graph, config, memory.vectors_per_cycle, batch=batch, memory=modelled,
+    rate = min(memory.vectors_per_cycle, modelled.rate)
+    program = compile_graph(graph, config, rate, batch=batch, memory=modelled,
                             after=lambda name, work: passes.setdefault(name, work.graph))
     reference = _reference(check, model, passes["rewrite"])
     checker = _Checker(graph, program)
@@ -143,10 +149,10 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
                    timeline(program, runs[0].slices) if trace else None)
 
 
-def _modelled(memory: Memory) -> perf.Memory:
+def _modelled(memory: Memory, dram: Dram) -> perf.Memory:
     """What the cycle model knows of a memory: all but random stalls."""
     if memory.kind == "litedram":
-        return perf.LITEDRAM
+        return perf.DRAMS[dram.kind]
     return perf.Memory(memory.latency, memory.width, memory.max_reads, memory.max_writes)
 
 

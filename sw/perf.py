@@ -12,13 +12,15 @@ from dataclasses import dataclass
 
 from .cycle_model.array import TileArray
 from .cycle_model.control import Control
-from .cycle_model.memory import LITEDRAM, Memory
+from .cycle_model.memory import LITEDRAM, LITEDRAM_SDR, Memory
 from .cycle_model.results import Results
 from .cycle_model.state import LayerCycles, State
 from .program import Program
 
-__all__ = ["LITEDRAM", "LayerCycles", "Memory", "Prediction", "predict"]
+__all__ = ["DRAMS", "LITEDRAM", "LITEDRAM_SDR", "LayerCycles", "Memory", "Prediction", "predict"]
 
+DRAMS = {"DDR3": LITEDRAM, "SDR": LITEDRAM_SDR}
+"""By `hw.litedram.Dram.kind`."""
 END = 10
 """Cycles from the last event of a program to its end."""
 

@@ -32,7 +32,7 @@ def make_run(cycles, waits):
     empty = np.empty(0, RECORD)
     profile = {"array": dict.fromkeys((state.name for state in UnitState), 0)}
     profile["array"] |= {"BUSY": 300, "WAIT_INPUT": waits, "IDLE": cycles - 300 - waits}
-    return Run(cycles, {}, states, empty, empty, [{}], 0.5, profile=profile)
+    return Run(cycles, {}, profile, [{}], 0.5, states=states, results=empty, outputs=empty)
 
 
 def test_figures_of_a_batch():
