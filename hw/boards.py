@@ -1,0 +1,97 @@
+"""The boards in a table: parts, cores, clocks, memories, resources used, predicted frames.
+
+    python -m hw.boards [--update [BOARD ...]] [--json PATH]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import boards
+
+from . import figures
+from .progress import TerminalProgress
+from .project import BuildError
+
+UPDATE = "python -m hw.boards --update"
+COLUMNS = {"LUT": ("lut",), "flip-flop": ("ff",), "multiplier": ("dsp", "mult18"),
+           "block RAM": ("bram36", "bram18")}
+"""Headings, and the keys of resources under them, of which a device has one."""
+
+
+def rows() -> list[dict]:
+    """All boards, the layout of ``--json``. ``resources`` and ``predicted`` are None where they
+    have not been found for the board as it is."""
+    return [{
+        "board": board.name, "variant": board.variant, "part": board.device,
+        "lanes": board.config.lanes, "clock_hz": board.clock_hz, "memory": board.memory,
+        "available": dict(board.resources),
+        "resources": figures.recorded(board, "resources"),
+        "predicted": figures.recorded(board, "predicted"),
+    } for variants in boards.available().values() for board in variants]
+
+
+def table(found: list[dict]) -> str:
+    """As Markdown."""
+    headings = ["board", "part", "lanes", "MHz", "memory", *COLUMNS,
+                *(f"{name} frames/s" for name in figures.MODELS)]
+    lines = [f"| {' | '.join(headings)} |", "|---|---|---:|---:|---" + "|---:" * (
+        len(headings) - 5) + "|"]
+    for row in found:
+        name = f"{row['board']} {row['variant']}".strip()
+        cells = [name, row["part"], str(row["lanes"]), f"{row['clock_hz'] / 1e6:g}", row["memory"]]
+        for keys in COLUMNS.values():
+            [key] = [key for key in keys if key in row["available"]]
+            used = f"{row['resources'][key]:,}" if row["resources"] else "-"
+            cells.append(f"{used} of {row['available'][key]:,}")
+        for model in figures.MODELS:
+            cells.append(f"{row['predicted'][model]['frames_per_second']:.1f}"
+                         if row["predicted"] else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def update(names: list[str], progress):
+    """Predicts the frames of the boards with these ``names`` (all variants) again; without names
+    those of every board that has none. Raises UnknownBoard."""
+    every = [board for variants in boards.available().values() for board in variants]
+    wanted = [board for name in names for board in every if board.name == boards.get(name).name] \
+        if names else [board for board in every if figures.recorded(board, "predicted") is None]
+    for i, board in enumerate(wanted):
+        predicted = figures.predicted(board, lambda what, part, i=i: progress(
+            what, (i + part) / len(wanted)))
+        figures.record(board, "predicted", predicted, f"{UPDATE} {board.name}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m hw.boards", description="List the boards: part, lanes, clock, memory, "
+        "resources used, and predicted frames per second of SqueezeNet v1.1 and v1.0. Resources "
+        "are those of python -m hw.build --record, frames those of the cycle model; - stands for "
+        "a figure that has not been found since the board was last changed.",
+        epilog="example: python -m hw.boards --json build/boards.json")
+    parser.add_argument("--update", nargs="*", metavar="BOARD",
+                        help="predict the frames of these boards, or of all that have none (ten "
+                        "seconds each), and keep them")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the table to a file")
+    options = parser.parse_args(arguments)
+    progress = TerminalProgress()
+    try:
+        if options.update is not None:
+            update(options.update, progress)
+        found = rows()
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(found, indent=1) + "\n")
+    except (boards.UnknownBoard, BuildError, OSError) as error:
+        progress.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    progress.close()
+    print(table(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

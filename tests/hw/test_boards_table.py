@@ -1,0 +1,135 @@
+"""The table of boards, and the figures that it is made of."""
+
+import dataclasses
+import json
+
+import pytest
+
+import boards
+from hw import boards as command
+from hw import build, figures
+from hw.config import Config
+from hw.project import BuildError
+
+ARTY = boards.get("arty_a7", "35")
+USED = {"lut": 15_545, "ff": 23_035, "dsp": 80, "bram36": 48}
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """An empty file of figures in the place of the real one."""
+    path = tmp_path / "figures.json"
+    for function in (figures.recorded, figures.record):
+        monkeypatch.setattr(function, "__defaults__", (path,))
+    return path
+
+
+def test_figures_are_for_the_board_as_it_is(file):
+    figures.record(ARTY, "resources", USED, "command")
+    figures.record(ARTY, "predicted", {"v1.1": 1}, "another")
+    assert figures.recorded(ARTY, "resources") == USED
+    assert figures.recorded(ARTY, "predicted") == {"v1.1": 1}
+    assert figures.recorded(boards.get("arty_a7", "100"), "resources") is None
+    for change in ({"clock_hz": 90e6}, {"config": Config()}, {"device": "xc7a35tcsg324-1"},
+                   {"dram": dataclasses.replace(ARTY.dram, banks=8)}):
+        assert figures.recorded(dataclasses.replace(ARTY, **change), "resources") is None
+    entry = json.loads(file.read_text())["arty_a7-35"]["resources"]
+    assert entry["made_by"] == "command"
+
+
+def test_a_file_that_is_not_json(file):
+    file.write_text("{")
+    with pytest.raises(BuildError, match="figures.json: not JSON"):
+        figures.recorded(ARTY, "resources")
+
+
+def test_table(file, capsys, tmp_path):
+    """Every board has a line; what was not found is a dash."""
+    figures.record(ARTY, "resources", USED, "command")
+    figures.record(ARTY, "predicted", {
+        "v1.1": {"cycles": 1_389_816, "frames_per_second": 71.95},
+        "v1.0": {"cycles": 3_445_928, "frames_per_second": 29.02}}, "command")
+    path = tmp_path / "deep" / "table.json"
+    assert command.main(["--json", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    every = [board for variants in boards.available().values() for board in variants]
+    assert len(lines) == 2 + len(every)
+    cells = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert cells == ["arty_a7 35", "xc7a35ticsg324-1L", "256", "100", "DDR3-800 x16",
+                     "15,545 of 20,800", "23,035 of 41,600", "80 of 90", "48 of 50",
+                     "72.0", "29.0"]
+    assert "- of 63,400" in lines[3] and lines[3].endswith("| - | - |")
+    assert all(line.count("|") == lines[0].count("|") for line in lines)
+    rows = json.loads(path.read_text())
+    assert [row["part"] for row in rows] == [board.device for board in every]
+    assert rows[0]["resources"] == USED and rows[1]["resources"] is None
+
+
+def test_a_table_that_cannot_be_written(file, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert command.main(["--json", str(tmp_path / "file" / "table.json")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ")
+
+
+def test_update(file, monkeypatch, capsys):
+    """The cycle model's figures are kept, of boards that have none or of those named."""
+    asked = []
+
+    def predicted(board, progress):
+        asked.append(board.name)
+        return {name: {"cycles": board.config.lanes, "frames_per_second": 1.5}
+                for name in figures.MODELS}
+
+    monkeypatch.setattr(figures, "predicted", predicted)
+    every = [board.name for variants in boards.available().values() for board in variants]
+    assert command.main(["--update"]) == 0
+    assert asked == every
+    assert capsys.readouterr().out.count("| 1.5 | 1.5 |") == len(every)
+    assert figures.recorded(ARTY, "predicted")["v1.0"]["cycles"] == 256
+    assert command.main(["--update"]) == 0 and asked == every
+    assert command.main(["--update", "genesys2", "arty-a7"]) == 0
+    assert asked[len(every):] == ["genesys2", "arty_a7", "arty_a7"]
+    capsys.readouterr()
+    assert command.main(["--update", "nonesuch"]) == 2
+    assert capsys.readouterr().err.startswith("error: board 'nonesuch' is unknown; there are: ")
+
+
+def test_prediction(monkeypatch):
+    """1,387,689 cycles were measured on this core and memory."""
+    monkeypatch.setattr(figures, "MODELS", {"v1.1": "squeezenet1.1"})
+    found = figures.predicted(ARTY)["v1.1"]
+    assert found["cycles"] == pytest.approx(1_387_689, rel=0.005)
+    assert found["frames_per_second"] == pytest.approx(100e6 / found["cycles"], abs=0.01)
+
+
+def test_memory_in_cycles_of_the_core():
+    """A core at twice the memory's clock sees half the bytes a cycle and twice the latency."""
+    same, fast = figures.memory_of(ARTY), figures.memory_of(ARTY.at_clock(200e6))
+    assert (fast.width, fast.latency) == (same.width / 2, same.latency * 2)
+    assert figures.memory_of(boards.get("genesys2")).width == 32
+
+
+def test_record_of_a_build(file, tmp_path, monkeypatch, capsys):
+    class Flow:
+        @staticmethod
+        def check_tools(options):
+            pass
+
+        @staticmethod
+        def build(board, folder, options, progress):
+            return {"resources": USED}
+
+        @staticmethod
+        def summary(report, folder):
+            return "summary"
+
+    monkeypatch.setattr(build.importlib, "import_module", lambda name: Flow)
+    assert build.main(["--board", "arty_a7", "--variant", "100", "--record"]) == 0
+    assert capsys.readouterr().out.endswith("summary\n")
+    assert figures.recorded(boards.get("arty_a7", "100"), "resources") == USED
+    entry = json.loads(file.read_text())["arty_a7-100"]["resources"]
+    assert entry["made_by"] == "python -m hw.build --board arty_a7 --variant 100 --record"
+    for other in (["--core-clock", "90"], ["--config", "{}"], ["--synth", "none"]):
+        assert build.main(["--board", "arty_a7", "--record", *other]) == 2
+        assert capsys.readouterr().err.startswith("error: --record: supported for the board as")
