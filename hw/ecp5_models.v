@@ -1,5 +1,6 @@
-// What hw/ecp5.py uses of two ECP5 primitives, for simulation: Yosys has no models of them.
-// After Lattice's sysDSP and memory usage guides; other modes stop the simulation.
+// The two ECP5 cells that Yosys has no simulation models of, in the modes that hw/ecp5.py and Yosys'
+// own mapping of memories use. After Lattice's sysDSP and memory usage guides; other modes stop the
+// simulation.
 
 module MULT18X18D #(
   parameter REG_INPUTA_CLK = "NONE", REG_INPUTA_CE = "CE0", REG_INPUTA_RST = "RST0",
@@ -38,7 +39,9 @@ endmodule
 
 module DP16KD #(
   parameter DATA_WIDTH_A = 18, DATA_WIDTH_B = 18, REGMODE_A = "NOREG", REGMODE_B = "NOREG",
-  parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", RESETMODE = "SYNC", GSR = "AUTO"
+  parameter WRITEMODE_A = "NORMAL", WRITEMODE_B = "NORMAL", RESETMODE = "SYNC",
+  parameter ASYNC_RESET_RELEASE = "SYNC", GSR = "AUTO", CLKAMUX = "CLKA", CLKBMUX = "CLKB",
+  parameter CSDECODE_A = "0b000", CSDECODE_B = "0b000"
 ) (
   input CLKA, CEA, OCEA, WEA, RSTA, CSA2, CSA1, CSA0, CLKB, CEB, OCEB, WEB, RSTB, CSB2, CSB1, CSB0,
   input ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0,
@@ -47,50 +50,45 @@ module DP16KD #(
   input DIA3, DIA2, DIA1, DIA0,
   input DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4,
   input DIB3, DIB2, DIB1, DIB0,
+  output DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10, DOA9, DOA8, DOA7, DOA6, DOA5, DOA4,
+  output DOA3, DOA2, DOA1, DOA0,
   output DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5, DOB4,
   output DOB3, DOB2, DOB1, DOB0
 );
-  localparam STEP = DATA_WIDTH_A == 9 ? 8 : DATA_WIDTH_A == 18 ? 16 : DATA_WIDTH_A;
+  // Port A writes and port B reads; a word of 36 bits takes the data pins of both. Whole bytes of 9
+  // bits have write enables in the lowest address bits.
+  localparam WIDTH = DATA_WIDTH_A, SHIFT = $clog2(WIDTH + 1) - 1, BYTES = WIDTH < 18 ? 1 : WIDTH / 9;
+  localparam EACH = WIDTH / BYTES;
   initial
-    if (DATA_WIDTH_A != DATA_WIDTH_B || REGMODE_B != "OUTREG" || RESETMODE != "SYNC")
+    if (DATA_WIDTH_A != DATA_WIDTH_B || REGMODE_A != "NOREG" || CLKAMUX != "CLKA"
+        || CLKBMUX != "CLKB" || CSDECODE_A != "0b000" || CSDECODE_B != "0b000")
       $fatal(1, "DP16KD: this mode is not modelled");
+  always @(posedge CLKB)
+    if (RSTA || RSTB) $fatal(1, "DP16KD: a reset is not modelled");
   wire [13:0] ada = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2,
                      ADA1, ADA0};
   wire [13:0] adb = {ADB13, ADB12, ADB11, ADB10, ADB9, ADB8, ADB7, ADB6, ADB5, ADB4, ADB3, ADB2,
                      ADB1, ADB0};
-  wire [17:0] dia = {DIA17, DIA16, DIA15, DIA14, DIA13, DIA12, DIA11, DIA10, DIA9, DIA8, DIA7, DIA6,
-                     DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
-  reg [DATA_WIDTH_A-1:0] memory [0:16384/STEP-1];
-  reg [DATA_WIDTH_A-1:0] word, out;
+  wire [35:0] di = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6,
+                    DIB5, DIB4, DIB3, DIB2, DIB1, DIB0, DIA17, DIA16, DIA15, DIA14, DIA13, DIA12,
+                    DIA11, DIA10, DIA9, DIA8, DIA7, DIA6, DIA5, DIA4, DIA3, DIA2, DIA1, DIA0};
+  reg [WIDTH-1:0] memory [0:(1<<14-SHIFT)-1];
+  reg [WIDTH-1:0] word, out;
+  wire writing = CEA && WEA;
+  integer i;
   always @(posedge CLKA)
-    if (CEA && WEA && (DATA_WIDTH_A != 18 || ada[1:0] == 2'b11))
-      memory[ada / STEP] <= dia[DATA_WIDTH_A-1:0];
+    if (writing)
+      for (i = 0; i < BYTES; i = i + 1)
+        if (BYTES == 1 || ada[i]) memory[ada >> SHIFT][i*EACH+:EACH] <= di[i*EACH+:EACH];
+  // What a read gives in the cycle of a write to its address is not defined: here it is wrong.
+  wire collision = writing && ada >> SHIFT == adb >> SHIFT;
   always @(posedge CLKB) begin
-    if (CEB) word <= memory[adb / STEP];
+    if (CEB) word <= collision ? ~memory[adb >> SHIFT] : memory[adb >> SHIFT];
     if (OCEB) out <= word;
   end
+  wire [WIDTH-1:0] read = REGMODE_B == "OUTREG" ? out : word;
+  wire [35:0] do_pins = WIDTH == 36 ? 36'(read) : {18'(read), 18'b0};
   assign {DOB17, DOB16, DOB15, DOB14, DOB13, DOB12, DOB11, DOB10, DOB9, DOB8, DOB7, DOB6, DOB5,
-          DOB4, DOB3, DOB2, DOB1, DOB0} = 18'(out);
-endmodule
-
-module TRELLIS_FF #(
-  parameter GSR = "ENABLED", CEMUX = "CE", CLKMUX = "CLK", LSRMUX = "LSR", REGSET = "RESET",
-  parameter SRMODE = "LSR_OVER_CE"
-) (input CLK, LSR, CE, DI, output reg Q);
-  initial
-    if (CEMUX != "1" || CLKMUX != "CLK" || LSRMUX != "LSR")
-      $fatal(1, "TRELLIS_FF: this mode is not modelled");
-  always @(posedge CLK) Q <= LSR ? REGSET == "SET" : DI;
-endmodule
-
-module CCU2C #(
-  parameter [15:0] INIT0 = 0, INIT1 = 0, parameter INJECT1_0 = "YES", INJECT1_1 = "YES"
-) (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
-  initial
-    if (INJECT1_0 != "NO" || INJECT1_1 != "NO") $fatal(1, "CCU2C: this mode is not modelled");
-  wire propagate0 = INIT0[{D0, C0, B0, A0}], propagate1 = INIT1[{D1, C1, B1, A1}];
-  wire carry = propagate0 ? CIN : INIT0[{2'b00, B0, A0}];
-  assign S0 = propagate0 ^ CIN;
-  assign S1 = propagate1 ^ carry;
-  assign COUT = propagate1 ? carry : INIT1[{2'b00, B1, A1}];
+          DOB4, DOB3, DOB2, DOB1, DOB0, DOA17, DOA16, DOA15, DOA14, DOA13, DOA12, DOA11, DOA10,
+          DOA9, DOA8, DOA7, DOA6, DOA5, DOA4, DOA3, DOA2, DOA1, DOA0} = do_pins;
 endmodule

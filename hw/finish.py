@@ -1,6 +1,6 @@
 """The bank of requantisers: from sums to finished vectors, through the stages a pass asks for."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -108,7 +108,12 @@ class Finisher(wiring.Component):
 
         m.submodules.slots = slots = Slots(self._config)
         m.submodules.sums = sums = Sums(self._config)
-        m.submodules.loop = loop = SyncFIFO(width=loop_layout.size, depth=vectors * phases)
+        # On an ECP5 each two lanes have their own, whose next entry is in a register.
+        loops = [SyncFIFO(width=loop_layout.size, depth=vectors * phases)]
+        if late:
+            part_bits = [8 * lanes // slots.shares] * slots.shares
+            part_bits[-1] += loop_layout.size - 8 * lanes
+            loops = [HeadFifo(width=bits, depth=vectors * phases) for bits in part_bits]
         m.submodules.given = given = SyncFIFOBuffered(
             width=self.output.payload.shape().size, depth=vectors * phases)
         wiring.connect(m, wiring.flipped(self.parameters), slots.write)
@@ -146,14 +151,25 @@ class Finisher(wiring.Component):
         average = Signal()
         """The sums of a group wait for the lanes."""
         average_tag = Signal(Tag)
-        returned = data.View(loop_layout, loop.r_data)
-        waits, adds = loop.r_rdy, returned.add
+        back = Signal(loop_layout)
+        goes_back, next_back = Signal(), Signal()
+        given_bits = Value.cast(back)
+        for n, loop in enumerate(loops):
+            m.submodules[f"loop{n}"] = loop
+            m.d.comb += [
+                loop.w_en.eq(goes_back),
+                loop.r_en.eq(next_back),
+                loop.w_data.eq(given_bits),
+            ]
+            given_bits = given_bits[len(loop.w_data):]
+        returned = data.View(loop_layout, Cat(loop.r_data for loop in loops))
+        waits, adds = loops[0].r_rdy, returned.add
         if late:
             # What is taken next depends on these two: from registers instead of LUT RAM.
             m.submodules.head = head = HeadFifo(width=1, depth=vectors * phases)
             m.d.comb += [
-                head.w_en.eq(loop.w_en),
-                head.w_data.eq(data.View(loop_layout, loop.w_data).add),
+                head.w_en.eq(goes_back),
+                head.w_data.eq(back.add),
             ]
             waits, adds = head.r_rdy, head.r_data
         phase, turn, turn_now = Signal(range(phases)), Signal(range(turns)), Signal(range(turns))
@@ -206,7 +222,7 @@ class Finisher(wiring.Component):
         takes = copies(m, "takes", taken, VECTOR // GROUP + 1) if late else [taken]
         m.d.comb += [
             self.results.ready.eq(takes[-1]),
-            loop.r_en.eq(chosen.loop & chosen.last_turn),
+            next_back.eq(chosen.loop & chosen.last_turn),
             self.residual.ready.eq(chosen.add & chosen.first),
         ]
 
@@ -376,8 +392,8 @@ class Finisher(wiring.Component):
         to_output = ~to_rescale & ~to_add & ~to_sums
         starts = (from_average | from_results) & ~under_way
         m.d.comb += [
-            loop.w_en.eq(part & (to_rescale | to_add)),
-            loop.w_data.eq(Cat(results, to_add, leaving.branch, leaving.last, leaving.closes)),
+            goes_back.eq(part & (to_rescale | to_add)),
+            back.eq(Cat(results, to_add, leaving.branch, leaving.last, leaving.closes)),
             given.w_en.eq(part & to_output),
             given.w_data.eq(Cat(results, leaving.branch, leaving.last)),
             self.output.valid.eq(given.r_rdy),

@@ -47,7 +47,11 @@ class Slots(wiring.Component):
         rows = VECTOR // count
         row_bits, pair_bits = exact_log2(rows), exact_log2(count // 2)
         zeros = Parameters.const({"places": ADD_PLACES})
-        given = Cat(self.write.valid, self.write.payload)
+        # Which memories take the pair: known before the registers on their way.
+        given = Cat(self.write.payload, *(
+            self.write.valid & (self.write.payload.index[:pair_bits] == i)
+            for i in range(count // 2)))
+        size = len(self.write.payload.as_value())
         writes = copies(m, "write", given, self.shares) if self._late else [given]
         read = []
         for n in range(count):
@@ -55,12 +59,12 @@ class Slots(wiring.Component):
                 shape=Parameters, depth=2 * rows * (ZEROS + 1),
                 init=[{}] * (2 * rows * ZEROS) + [zeros] * (2 * rows))
             share = n * self.shares // count
-            valid, write = writes[share][0], data.View(ParameterWrite, writes[share][1:])
+            write = data.View(ParameterWrite, writes[share][:size])
             port = memory.write_port()
             m.d.comb += [
                 port.addr.eq(Cat(write.index[pair_bits:], write.parity, write.kind)),
                 port.data.eq(prepared(write.records[n % 2])),
-                port.en.eq(valid & (write.index[:pair_bits] == n // 2)),
+                port.en.eq(writes[share][size + n // 2]),
             ]
             port = memory.read_port(domain="comb")
             place = self.places[share]

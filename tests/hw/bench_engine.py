@@ -1,5 +1,6 @@
 """cocotb bench of the engine: a ring and an activation memory in Python, sums against NumPy."""
 
+import io
 import os
 
 import cocotb
@@ -8,15 +9,20 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ReadOnly, RisingEdge
 
+from hw.act_memory import read_latency
 from hw.config import VECTOR, Config
 from hw.interfaces import result_layout
 from hw.isa import RECORD_VECTORS
 from hw.walker import TileCommand
+from hw.weight_ring import ring_latency
 
 CONFIG = Config(
     co_lanes=int(os.environ.get("CO_LANES", 16)), pixels=int(os.environ.get("PIXELS", 1)),
-    table_rows=int(os.environ.get("TABLE_ROWS", 0)), requantisers=4)
+    table_rows=int(os.environ.get("TABLE_ROWS", 0)), requantisers=4,
+    multiplier=os.environ.get("MULTIPLIER", "generic"))
 SPARE_BASE = 1000
+TRACE = os.environ.get("TRACE", os.devnull)
+"""Receives the cycle and the bits of every result: equal files, equal hardware."""
 
 
 def bits(layout, values) -> int:
@@ -110,7 +116,7 @@ class Layer:
         return out
 
 
-async def run(dut, layers, rng, ready_percent, available_percent):
+async def run(dut, layers, rng, ready_percent, available_percent, trace):
     """Drive the passes over the activations of the first; return cycles and results."""
     pulled, blocks_seen = [], []
     ring, blocks = b"", []
@@ -124,7 +130,7 @@ async def run(dut, layers, rng, ready_percent, available_percent):
     result = result_layout(CONFIG)
     commands = [bits(TileCommand, layer.command) for layer in layers]
     pending = list(layers)
-    ring_pipe, act_pipe = [0, 0], [0, 0]
+    ring_pipe, act_pipe = [0] * ring_latency(CONFIG), [0] * read_latency(CONFIG)
     cycles = busy = 0
     expected_count = sum(len(layer.expected()) for layer in layers)
 
@@ -176,7 +182,9 @@ async def run(dut, layers, rng, ready_percent, available_percent):
             blocks_seen.append(int(dut.parameters__payload.value))
         group_done = 0
         if dut.results__valid.value and dut.results__ready.value:
-            view = data.Const(result, int(dut.results__payload.value))
+            payload = int(dut.results__payload.value)
+            print(f"{cycles} {payload:x}", file=trace)
+            view = data.Const(result, payload)
             pulled.append((view["branch"], view["last"], [view["sums"][i] for i in range(VECTOR)]))
             lasts_seen += view["last"]
             if view["last"] and lasts_seen == group_lasts[group_index]:
@@ -214,6 +222,9 @@ CASES = [
     dict(kernel=7, pad=3, planes=1, height=6, width=8, groups_b=1),
     dict(kernel=1, pad=0, planes=1, height=1, width=1, groups_b=2),
 ]
+LAYERS = [CASES[int(i)] for i in os.environ.get("LAYERS", "").split(",") if i] or CASES
+READY = [int(percent) for percent in os.environ.get("READY", "60,8").split(",")]
+"""The slowest results stop the array at every kind of step, the first of a tile too."""
 
 
 @cocotb.test()
@@ -221,12 +232,12 @@ async def results_with_random_stalls(dut):
     """Every case, stalls on weights and results: sums, order, flags and parameter blocks."""
     cocotb.start_soon(Clock(dut.clk, 10, "ns").start())
     rng = np.random.default_rng(1)
-    for case in CASES:
-        layer = Layer(rng, **case)
-        # The slowest results stop the array at every kind of step, the first of a tile too.
-        for ready in (60, 8):
-            _, _, pulled = await run(dut, [layer], rng, ready, 70)
-            assert pulled == layer.expected(), (case, ready)
+    with open(TRACE, "w") as trace:
+        for case in LAYERS:
+            layer = Layer(rng, **case)
+            for ready in READY:
+                _, _, pulled = await run(dut, [layer], rng, ready, 70, trace)
+                assert pulled == layer.expected(), (case, ready)
 
 
 @cocotb.test()
@@ -237,7 +248,7 @@ async def full_rate(dut):
     side = 14 if CONFIG.pixels == 1 else 20
     layer = Layer(rng, kernel=3, planes=2, height=side, width=side, groups_a=1, groups_b=1,
                   strip=32)
-    cycles, busy, pulled = await run(dut, [layer], rng, 100, 100)
+    cycles, busy, pulled = await run(dut, [layer], rng, 100, 100, io.StringIO())
     assert pulled == layer.expected()
     tiles = 2 * (1 + 9) * CONFIG.halves
     assert busy == layer.steps * tiles

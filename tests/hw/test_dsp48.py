@@ -4,9 +4,10 @@ import pytest
 
 from hw.dsp48 import MultiplyAdd
 from tests.cocotb_run import run_bench
+from tests.netlist import XILINX
 
 
-@pytest.mark.parametrize("synthesised", [False, True], ids=["plain", "primitive"])
+@pytest.mark.parametrize("synthesised", [None, XILINX], ids=["plain", "primitive"])
 @pytest.mark.parametrize("chained, delay, registered", [
     (False, 1, False), (True, 2, True)], ids=["first", "last"])
 def test_multiply_add(chained, delay, registered, synthesised, tmp_path):

@@ -1,11 +1,8 @@
-"""ECP5 primitives with models of our own: the same benches as the generic hardware."""
-
-from pathlib import Path
+"""ECP5 primitives with models of them: the same benches as the generic hardware."""
 
 import pytest
 from amaranth.back import rtlil
 
-import hw
 from hw.act_memory import ActMemory
 from hw.block_memory import BlockMemory
 from hw.config import Config
@@ -13,8 +10,7 @@ from hw.ecp5 import BlockRams
 from hw.engine import Engine
 from hw.multiplier import CarryBlock, Mult18Block
 from tests.cocotb_run import run_bench
-
-MODELS = [Path(hw.__file__).parent / "ecp5_models.v"]
+from tests.netlist import ECP5
 
 
 @pytest.mark.parametrize("kind, channels", [
@@ -23,7 +19,7 @@ def test_multiplier(kind, channels, tmp_path):
     block = kind(Config(co_lanes=8, multiplier="mult18"), channels)
     run_bench(block, "tests.hw.bench_multiplier", tmp_path,
               {"channels": block.channels, "load_cycles": block.LOAD_CYCLES,
-               "latency": block.LATENCY}, models=MODELS)
+               "latency": block.LATENCY}, models=ECP5.cells)
 
 
 @pytest.mark.parametrize("multiplier, width, depth", [
@@ -33,14 +29,15 @@ def test_memory(multiplier, width, depth, tmp_path):
     """Every width of a block RAM, in primitives and plain."""
     memory = BlockMemory(Config(multiplier=multiplier), width, depth)
     run_bench(memory, "tests.hw.bench_block_memory", tmp_path, {"width": width, "depth": depth},
-              models=MODELS if multiplier == "mult18" else ())
+              models=ECP5.cells if multiplier == "mult18" else ())
 
 
 def test_engine(tmp_path):
     """The array of 256 lanes as on the 85F, exact results and cycles."""
     config = Config(multiplier="mult18", table_rows=9)
     run_bench(Engine(config), "tests.hw.bench_engine", tmp_path,
-              {"co_lanes": 16, "pixels": 1, "table_rows": 9}, models=MODELS)
+              {"co_lanes": 16, "pixels": 1, "table_rows": 9, "multiplier": "mult18"},
+              models=ECP5.cells)
 
 
 @pytest.mark.parametrize("width, depth, blocks", [
