@@ -1,6 +1,16 @@
 """The whole core: wiring only."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    Mux,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,6 +18,7 @@ from .act_memory import ActMemory
 from .config import Config
 from .csr import CsrBank
 from .dispatch import QUEUES, Dispatch, Queue
+from .ecp5 import copies
 from .engine import Engine
 from .finish import Finisher
 from .fire_sequencer import FireSequencer, PassCommand
@@ -107,24 +118,27 @@ class Core(wiring.Component):
         m.submodules.csr = csr = CsrBank(config)
         m.submodules.supervisor = supervisor = Supervisor(4)
 
-        inner = Module()
-        inner.submodules.dispatch = dispatch = Dispatch(config)
-        inner.submodules.arbiter = arbiter = ReadArbiter(config, len(CLIENTS))
-        inner.submodules.memory = memory = ActMemory(config)
-        inner.submodules.ring = ring = WeightRing(config)
-        inner.submodules.load = load = Loader(config)
-        inner.submodules.gather = gather = Gather(config)
-        inner.submodules.sequencer = sequencer = FireSequencer()
-        inner.submodules.engine = engine = Engine(config)
-        inner.submodules.finisher = finisher = Finisher(config)
-        inner.submodules.pool = pool = MaxPool(config)
-        inner.submodules.store = store = Store(config)
-        inner.submodules.residual = residual = ResidualReader(config)
-        inner.submodules.fork = fork = PassFork(config, {
+        dispatch = Dispatch(config)
+        arbiter = ReadArbiter(config, len(CLIENTS))
+        memory = ActMemory(config)
+        ring = WeightRing(config)
+        load = Loader(config)
+        gather = Gather(config)
+        sequencer = FireSequencer()
+        engine = Engine(config)
+        finisher = Finisher(config)
+        pool = MaxPool(config)
+        store = Store(config)
+        residual = ResidualReader(config)
+        fork = PassFork(config, {
             name: unit.command.payload.shape() for name, unit in (
                 ("engine", engine), ("finisher", finisher), ("pool", pool), ("store", store),
                 ("residual", residual))})
-        m.submodules.inner = ResetInserter(supervisor.reset)(inner)
+        units = {"dispatch": dispatch, "arbiter": arbiter, "memory": memory, "ring": ring,
+                 "load": load, "gather": gather, "sequencer": sequencer, "engine": engine,
+                 "finisher": finisher, "pool": pool, "store": store, "residual": residual,
+                 "fork": fork}
+        m.submodules.inner = self._inner(m, units, supervisor.reset)
 
         # Registers and runs. The end comes from all units: a register parts the way.
         finished = Signal()
@@ -222,6 +236,21 @@ class Core(wiring.Component):
         ]
         self._probe(m, observer, tracks, dispatch, engine, finisher, pool)
         return m
+
+    def _inner(self, m, units, reset):
+        """What ``reset`` resets too. On an ECP5 each unit has its own copy of it, a cycle late."""
+        inner = Module()
+        if self.config.vendor != "ecp5":
+            for name, unit in units.items():
+                inner.submodules[name] = unit
+            return ResetInserter(reset)(inner)
+        resets = copies(m, "reset", reset | ResetSignal(), len(units))
+        for (name, unit), copy in zip(units.items(), resets, strict=True):
+            domain = ClockDomain(f"at_{name}", local=True)
+            inner.domains += domain
+            inner.d.comb += [domain.clk.eq(ClockSignal("sync")), domain.rst.eq(copy)]
+            inner.submodules[name] = DomainRenamer(domain.name)(unit)
+        return inner
 
     def _faults(self, m, supervisor, dispatch, arbiter, store, memory):
         """Gives each fault the index of the instruction that its unit works on."""

@@ -109,11 +109,11 @@ class Finisher(wiring.Component):
         m.submodules.slots = slots = Slots(self._config)
         m.submodules.sums = sums = Sums(self._config)
         # On an ECP5 each two lanes have their own, whose next entry is in a register.
-        loops = [SyncFIFO(width=loop_layout.size, depth=vectors * phases)]
-        if late:
-            part_bits = [8 * lanes // slots.shares] * slots.shares
-            part_bits[-1] += loop_layout.size - 8 * lanes
-            loops = [HeadFifo(width=bits, depth=vectors * phases) for bits in part_bits]
+        shares = slots.shares if late else 1
+        widths = [8 * lanes // shares] * shares
+        widths[-1] += loop_layout.size - 8 * lanes
+        loops = [(HeadFifo if late else SyncFIFO)(width=width, depth=vectors * phases)
+                 for width in widths]
         m.submodules.given = given = SyncFIFOBuffered(
             width=self.output.payload.shape().size, depth=vectors * phases)
         wiring.connect(m, wiring.flipped(self.parameters), slots.write)

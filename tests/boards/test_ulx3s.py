@@ -21,7 +21,7 @@ GENERATED = Generated("", 13, 1, 9, 16, {}, [], "")
 def test_variants():
     large, small = BOARDS
     assert boards.get("ulx3s") is large and large.device == "LFE5U-85F-6BG381C"
-    assert large.config.lanes >= 256 and large.clock_hz >= 80e6
+    assert large.config.lanes >= 256
     assert small.config.lanes <= 128
 
 
