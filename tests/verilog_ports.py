@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-PORT = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", re.MULTILINE)
+PORT = re.compile(r"^  (input|output) (?:signed )?(?:\[(\d+):0\] )?(\w+);", re.MULTILINE)
 
 
 class Port(NamedTuple):

@@ -114,7 +114,8 @@ def test_tool_fails(tmp_path, capsys, monkeypatch):
     assert main(["--json", str(report)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == "error: yosys failed: ERROR: no such cell\n"
-    monkeypatch.setattr(place, "run_yosys", lambda script, folder: None)
+    monkeypatch.setattr(place, "run_yosys", lambda script, folder: (folder / "top.json").write_text(
+        '{"modules": {"top": {"cells": {}}}}'))
     assert main(["--json", str(report)]) == 2
     assert capsys.readouterr().err.startswith("error: nextpnr failed: ERROR: ")
     assert not report.exists()
