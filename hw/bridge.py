@@ -1,6 +1,6 @@
 """The chip's end of the host link: requests of ``hw.link`` to accesses of three buses."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.crc import catalog
 from amaranth.lib.memory import Memory
@@ -25,7 +25,8 @@ class LinkBridge(wiring.Component):
     Members
     -------
     received : In(stream(8)), bytes from the line, never refused
-    sent : Out(stream(8)), bytes to the line, one in three cycles at most
+    lost : In(1), the line has lost a byte: the frame it was in is dropped
+    sent : Out(stream(8)), bytes to the line, one in five cycles at most
     bus : Out(AxiLite()), registers of the core
     control : Out(Wishbone()), registers of the DRAM controller
     memory : Out(Axi4()), one burst of one beat at a time; W comes with AW, R and B are not refused
@@ -37,7 +38,7 @@ class LinkBridge(wiring.Component):
         """``memory_bytes``: size of the memory, a power of two from 16 on. Raises ValueError."""
         self.access = WordAccess(memory_bytes)
         super().__init__({
-            "received": In(stream.Signature(8, always_ready=True)),
+            "received": In(stream.Signature(8, always_ready=True)), "lost": In(1),
             "sent": Out(stream.Signature(8)),
             "bus": Out(AxiLite()), "control": Out(Wishbone()), "memory": Out(Axi4()),
             "ready": In(1),
@@ -51,23 +52,28 @@ class LinkBridge(wiring.Component):
         m.submodules.encoder = encoder = SlipEncoder()
         m.submodules.crc = crc = catalog.CRC32_ISO_HDLC(8).create()
         m.submodules.buffer = buffer = Memory(shape=32, depth=MAX_WORDS, init=[])
-        write, read = buffer.write_port(granularity=8), buffer.read_port()
+        write, read = buffer.write_port(granularity=8), buffer.read_port(domain="comb")
         connect(m, flipped(self.received), decoder.line)
         connect(m, encoder.line, flipped(self.sent))
         for name in ("bus", "control", "memory"):
             connect(m, getattr(access, name), flipped(getattr(self, name)))
         item, into = decoder.items.payload, encoder.items.payload
 
-        # The request's header stays while it is at work. `place` is the byte of the data that
-        # comes, is at work or goes out: negative in a header, and beyond the data in the CRC.
+        # The request's header stays while it is at work, but for the address, which is that of the
+        # word. `place` is the byte of the data that comes, is at work or goes out: negative in a
+        # header, and beyond the data in the CRC.
         header = Signal(8 * HEADER)
-        sequence, kind, base, words = header[:8], header[8:16], header[16:48], header[48:]
+        sequence, kind, address, words = header[:8], header[8:16], header[16:48], header[48:]
         space, writes = kind[:2], kind[7]
+        beyond = Signal()  # 32 bits of address
+        next_address = Cat(address[2:], beyond)
         place = Signal(range(-HEADER, 2 * WORD * MAX_WORDS), init=-HEADER)
         word, byte = place[2:], place[:2]
         next_byte, next_word = Signal(), Signal()
         with m.If(next_byte | next_word):
             m.d.sync += place.eq(place + Mux(next_word, WORD, 1))
+        with m.If(next_word):
+            m.d.sync += next_address.eq(next_address + 1)
         data_words, in_crc = Signal(range(MAX_WORDS + 1)), Signal()
         m.d.comb += in_crc.eq(word == data_words)
 
@@ -83,8 +89,8 @@ class LinkBridge(wiring.Component):
             sound.eq(ends & idle & ~item.broken & ~broken & whole & crc.match_detected),
             access.dropped.eq(dropped),
         ]
-        with m.If(comes):
-            m.d.sync += [begun.eq(1), broken.eq(broken | item.broken | ~idle)]
+        with m.If(comes | self.lost):
+            m.d.sync += [begun.eq(1), broken.eq(broken | item.broken | ~idle | self.lost)]
         with m.If(ends):
             m.d.sync += [begun.eq(0), broken.eq(0)]
             with m.If(begun | item.broken):
@@ -95,11 +101,18 @@ class LinkBridge(wiring.Component):
         last_write, last_failed = Signal.like(sequence), Signal()
         m.d.comb += [
             bad.eq((kind & ~(WRITE | 0b11)).any() | (words == 0) | (words > MAX_WORDS)
-                   | base[:2].any()
-                   | ((space == Space.MEMORY) & (base[2:4].any() | words[:2].any()))
+                   | address[:2].any()
+                   | ((space == Space.MEMORY) & (address[2:4].any() | words[:2].any()))
                    | ((space == Space.LINK) & writes)),
             again.eq(writes & (sequence == last_write) & (sequence != 0)),
         ]
+
+        # Block RAM is slow: from its own register, `read_data`, words go straight to another one.
+        # No word is used that was read while it was written; without the attribute, which Yosys
+        # heeds where it puts a register into a memory, it would add logic for that behind it.
+        buffer.attrs["no_rw_check"] = 1
+        read_data, fetched = Signal(32, reset_less=True), Signal(32, reset_less=True)
+        m.d.sync += [read_data.eq(read.data), fetched.eq(read_data)]
 
         status = Signal(Status)
         answer_words = Mux(writes | (status == Status.BAD_REQUEST), 0, words)
@@ -109,8 +122,8 @@ class LinkBridge(wiring.Component):
             access.ready.eq(self.ready),
             access.request.space.eq(space),
             access.request.write.eq(writes),
-            access.request.address.eq(base + place[:10]),
-            access.request.data.eq(read.data),
+            access.request.address.eq(Cat(address, beyond)),
+            access.request.data.eq(fetched),
         ]
         with m.FSM():
             with m.State("receive"):
@@ -120,8 +133,8 @@ class LinkBridge(wiring.Component):
                     crc.data.eq(item.byte),
                     crc.valid.eq(comes),
                     crc.start.eq(ends),
-                    data_words.eq(Mux(writes, words, 0)),
                 ]
+                m.d.sync += data_words.eq(Mux(writes, words, 0))
                 with m.If(comes):
                     with m.If(place < 0):
                         m.d.sync += header.word_select(place[:3], 8).eq(item.byte)
@@ -134,7 +147,8 @@ class LinkBridge(wiring.Component):
                 with m.If(sound):
                     m.next = "decide"
             with m.State("decide"):
-                m.d.sync += [place.eq(0), status.eq(Status.OKAY)]
+                m.d.sync += [place.eq(0), beyond.eq(0), data_words.eq(words),
+                             status.eq(Status.OKAY)]
                 m.next = "next"
                 with m.If(bad):
                     m.d.sync += status.eq(Status.BAD_REQUEST)
@@ -143,7 +157,6 @@ class LinkBridge(wiring.Component):
                     m.d.sync += status.eq(Mux(last_failed, Status.BUS_ERROR, Status.OKAY))
                     m.next = "open"
             with m.State("next"):
-                m.d.comb += data_words.eq(words)
                 m.next = "access"
                 with m.If(in_crc):
                     m.next = "open"
@@ -156,36 +169,32 @@ class LinkBridge(wiring.Component):
                     with m.If(access.failed):
                         m.d.sync += status.eq(Status.BUS_ERROR)
                     m.next = "next"
-            with m.State("open"):
-                m.d.comb += [encoder.items.valid.eq(1), into.end.eq(1), crc.start.eq(1)]
-                m.d.sync += place.eq(-RESPONSE_HEADER)
-                with m.If(encoder.items.ready):
-                    m.next = "fetch"
+            for state, first, after in (("open", -RESPONSE_HEADER, "fetch"),
+                                        ("close", -HEADER, "receive")):
+                with m.State(state):
+                    m.d.comb += [encoder.items.valid.eq(1), into.end.eq(1), crc.start.eq(1)]
+                    m.d.sync += [place.eq(first), data_words.eq(answer_words)]
+                    with m.If(encoder.items.ready):
+                        m.next = after
             with m.State("fetch"):
+                m.next = "load"
+            with m.State("load"):
                 m.next = "pick"
             with m.State("pick"):
-                m.d.comb += data_words.eq(answer_words)
                 with m.If(in_crc):
                     m.d.sync += into.byte.eq(crc.crc.word_select(byte, 8))
                 with m.Elif(place >= 0):
-                    m.d.sync += into.byte.eq(read.data.word_select(byte, 8))
+                    m.d.sync += into.byte.eq(fetched.word_select(byte, 8))
                 with m.Else():
                     m.d.sync += into.byte.eq(Mux(byte[0], status, sequence))
                 m.next = "byte"
             with m.State("byte"):
-                m.d.comb += [
-                    data_words.eq(answer_words),
-                    encoder.items.valid.eq(1),
-                    crc.data.eq(into.byte),
-                ]
+                m.d.comb += encoder.items.valid.eq(1)
                 with m.If(encoder.items.ready):
-                    m.d.comb += [next_byte.eq(1), crc.valid.eq(~in_crc)]
-                    m.next = "fetch"
-                    with m.If(in_crc & (byte == CRC - 1)):
-                        m.next = "close"
-            with m.State("close"):
-                m.d.comb += [encoder.items.valid.eq(1), into.end.eq(1), crc.start.eq(1)]
-                m.d.sync += place.eq(-HEADER)
-                with m.If(encoder.items.ready):
-                    m.next = "receive"
+                    m.next = "count"
+            with m.State("count"):
+                m.d.comb += [crc.data.eq(into.byte), crc.valid.eq(~in_crc), next_byte.eq(1)]
+                m.next = "fetch"
+                with m.If(in_crc & (byte == CRC - 1)):
+                    m.next = "close"
         return m

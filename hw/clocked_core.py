@@ -1,6 +1,6 @@
 """The core in a clock domain of its own, with ports in the domain ``sync``."""
 
-from amaranth.hdl import DomainRenamer, Module
+from amaranth.hdl import DomainRenamer, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -15,8 +15,8 @@ from .interfaces import Axi4, AxiLite
 class ClockedCore(wiring.Component):
     """``Core`` in the domain ``core``; see ``hw.axi_crossing`` for throughput and latency.
 
-    Both domains are reset together. Members: ``axi``, ``csr`` and ``interrupt`` as those of
-    ``Core``; ``running`` as in its ``probe``, a few cycles later.
+    Both domains are reset together. Members: ``axi`` and ``csr`` as those of ``Core``;
+    ``interrupt``, and ``running`` as in its ``probe``, a few cycles later.
     """
 
     def __init__(self, config: Config):
@@ -36,6 +36,8 @@ class ClockedCore(wiring.Component):
         connect(m, memory.memory, flipped(self.axi))
         connect(m, flipped(self.csr), registers.manager)
         connect(m, registers.registers, core.csr)
-        m.submodules.interrupt = FFSynchronizer(core.interrupt, self.interrupt)
+        interrupt = Signal()  # without the glitches of the logic before it
+        m.d[DOMAIN] += interrupt.eq(core.interrupt)
+        m.submodules.interrupt = FFSynchronizer(interrupt, self.interrupt)
         m.submodules.running = FFSynchronizer(core.probe.running, self.running)
         return m

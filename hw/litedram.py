@@ -23,6 +23,7 @@ from amaranth.lib.wiring import In, Out
 from .axi_native import AxiNative
 from .cache import locked
 from .config import VECTOR
+from .errors import UserError
 from .interfaces import Axi4
 from .width_converter import WidthConverter
 
@@ -38,8 +39,8 @@ SELECT_CONTROLLER = 1
 """Value of the register `sdram_dfii_control` that hands the memory over to the controller."""
 
 
-class LitedramError(RuntimeError):
-    """The packages are missing or the generator failed; the message is one line."""
+class LitedramError(UserError):
+    """The packages are missing or the generator failed."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,9 @@ class Ecp5(VerilogOnly, LatticePlatform):
 class LateSdrPhy(phy.GENSDRPHY):
     """Takes what the memory sends a cycle later, which leaves it time at 80 MHz and more.
 
-    Pins and memory need about 10 ns from the memory's clock to the input register. With one cycle
-    more than the PHY has, the memory's clock may come half a cycle after ours, and commands, data
-    to write and data read all have a quarter of a cycle on both sides.
+    Pins and memory need about 10 ns from the memory's clock to the input register. That clock comes
+    a little before ours (`MEMORY_LEAD` of `hw.ecp5_clocks`), so a cycle more than the PHY has is
+    one and that little.
     """
 
     def __init__(self, pads, sys_clk_freq):

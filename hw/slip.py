@@ -25,7 +25,7 @@ class Decoded(data.Struct):
 
 
 class SlipDecoder(wiring.Component):
-    """Bytes of the line to items, in the same cycle; an ``ESC`` alone gives none.
+    """Bytes of the line to items, a cycle later; an ``ESC`` alone gives none.
 
     Frames begin and end with ``END``, so between two of them there is an empty one.
     """
@@ -37,16 +37,16 @@ class SlipDecoder(wiring.Component):
         m = Module()
         byte, item = self.line.payload, self.items.payload
         escaped = Signal()
-        m.d.comb += [
+        m.d.sync += [
             self.items.valid.eq(self.line.valid & (escaped | (byte != ESC))),
             item.byte.eq(byte),
             item.end.eq(byte == END),
+            item.broken.eq(escaped),
         ]
         with m.If(escaped):
-            m.d.comb += item.broken.eq(1)
             for second, value in ((ESC_END, END), (ESC_ESC, ESC)):
                 with m.If(byte == second):
-                    m.d.comb += [item.byte.eq(value), item.broken.eq(0)]
+                    m.d.sync += [item.byte.eq(value), item.broken.eq(0)]
         with m.If(self.line.valid):
             m.d.sync += escaped.eq(~escaped & (byte == ESC))
         return m

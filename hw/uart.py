@@ -17,14 +17,15 @@ STOP = 9
 
 class _BitClock(wiring.Component):
     """A ``tick`` every ``divisor`` cycles on average: whole cycles, and one more for each carry of
-    the fractions. ``restart`` sets the next tick ``first`` cycles ahead."""
+    the fractions. ``restart`` sets the next tick ``first`` cycles ahead, which may have a fraction
+    too."""
 
-    def __init__(self, divisor, first: int):
+    def __init__(self, divisor, first):
         if not 2 <= divisor < 1 << 16:
             raise ValueError(f"UART: a bit takes {float(divisor):g} cycles, supported: 2 to 65535")
-        self.whole, self.fraction = divmod(round(Fraction(divisor) * (1 << FRACTION_BITS)),
-                                           1 << FRACTION_BITS)
-        self.first = first
+        (self.whole, self.fraction), (self.first, self.first_fraction) = (
+            divmod(round(Fraction(cycles) * (1 << FRACTION_BITS)), 1 << FRACTION_BITS)
+            for cycles in (divisor, first))
         super().__init__({"restart": In(1), "tick": Out(1)})
 
     def elaborate(self, platform):
@@ -37,7 +38,7 @@ class _BitClock(wiring.Component):
         with m.If(self.tick):
             m.d.sync += [left.eq(Mux(total[-1], self.whole, self.whole - 1)), fraction.eq(total)]
         with m.If(self.restart):
-            m.d.sync += left.eq(self.first - 1)
+            m.d.sync += [left.eq(self.first - 1), fraction.eq(self.first_fraction)]
         return m
 
 
@@ -52,7 +53,7 @@ class UartReceiver(wiring.Component):
     """
 
     def __init__(self, divisor: float | Fraction):
-        self.clock = _BitClock(divisor, int(divisor) // 2)
+        self.clock = _BitClock(divisor, Fraction(divisor) / 2)
         super().__init__({
             "rx": In(1, init=1),
             "bytes": Out(stream.Signature(8, always_ready=True)),
@@ -96,7 +97,7 @@ class UartTransmitter(wiring.Component):
     """
 
     def __init__(self, divisor: float | Fraction):
-        self.clock = _BitClock(divisor, int(divisor))
+        self.clock = _BitClock(divisor, divisor)
         super().__init__({"bytes": In(stream.Signature(8)), "tx": Out(1, init=1)})
 
     def elaborate(self, platform):

@@ -20,24 +20,27 @@ DROPPED_BITS = 16
 
 
 class Request(data.Struct):
-    """A read or write of one word at byte ``address``, a multiple of ``WORD``."""
+    """A read or write of one word at byte ``address``, a multiple of ``WORD``; nothing is at 2^32
+    and above."""
 
     space: Space
     write: 1
-    address: 32
+    address: 33
     data: 32
 
 
 class WordAccess(wiring.Component):
     """Does a request while ``valid`` is high, until ``answered``; between two it falls for a cycle.
+    ``request.data`` may come a cycle after ``valid``.
 
     Words of memory come in order, four of a vector: the first of a read reads the vector, the last
     of a write writes it. Two cycles a word and the bus's own time.
 
     What is not there fails without an access: registers beyond ``bus``'s address width or the
-    link's, memory beyond ``memory_bytes``, and all memory while ``ready`` is low. An access without
-    an answer in ``ANSWER_CYCLES`` fails and is taken back; if AXI has accepted a part of it, all to
-    the same bus fail until its answer comes after all. ``value`` of a failed read means nothing.
+    link's, anything beyond 32 bits of address, memory beyond ``memory_bytes``, and all memory while
+    ``ready`` is low. An access without an answer in ``ANSWER_CYCLES`` fails and is taken back; if
+    AXI has accepted a part of it, all to the same bus fail until its answer comes after all.
+    ``value`` of a failed read means nothing.
 
     Members
     -------
@@ -95,12 +98,12 @@ class WordAccess(wiring.Component):
         with m.Switch(space):
             with m.Case(Space.LINK):
                 m.d.comb += [self.value.eq(link),
-                             missing.eq(address >= WORD * len(LinkRegister))]
+                             missing.eq(address[4:].any() | (address[2:4] >= len(LinkRegister)))]
             with m.Case(Space.CORE):
                 m.d.comb += [self.value.eq(bus.rdata),
                              missing.eq(address[bus.signature.address_width:].any() | late.bus)]
             with m.Case(Space.CONTROLLER):
-                m.d.comb += self.value.eq(control.dat_r)
+                m.d.comb += [self.value.eq(control.dat_r), missing.eq(address[32])]
             with m.Case(Space.MEMORY):
                 m.d.comb += [
                     self.value.eq(vector[lane]),
@@ -141,13 +144,14 @@ class WordAccess(wiring.Component):
                             with m.If(request.write & (lane == LANES - 1)):
                                 m.d.sync += [memory.awvalid.eq(1), memory.wvalid.eq(1)]
                                 m.next = "memory"
-                            with m.Elif(request.write):
-                                m.d.sync += written[lane].eq(request.data)
-                            with m.Elif(lane == 0):
+                            with m.Elif(~request.write & (lane == 0)):
                                 m.d.sync += memory.arvalid.eq(1)
                                 m.next = "memory"
             with m.State("held"):
                 m.d.comb += [self.answered.eq(1), self.failed.eq(held)]
+                # Of a word that failed too: the vector may be written all the same.
+                with m.If(lane != LANES - 1):
+                    m.d.sync += written[lane].eq(request.data)
                 m.next = "idle"
             with m.State("bus"):
                 m.d.comb += [

@@ -9,7 +9,7 @@ from hw.link import CRC, END, ESC, ESC_END, ESC_ESC
 from hw.slip import SlipDecoder, SlipEncoder
 from sw.runtime.frames import Response, encode_response
 
-from .streams import receive, send, simulate, ticked
+from .streams import receive, send, simulate
 
 
 def decoded(data: bytes, gaps=lambda: 0) -> list[tuple[int | None, bool]]:
@@ -19,12 +19,14 @@ def decoded(data: bytes, gaps=lambda: 0) -> list[tuple[int | None, bool]]:
     async def bench(ctx):
         for byte in data:
             for _ in range(gaps()):
-                assert not await ticked(ctx, dut.items.valid)
+                await ctx.tick()
+                assert not ctx.get(dut.items.valid)
             ctx.set(dut.line.payload, byte)
             ctx.set(dut.line.valid, 1)
-            valid, item = await ticked(ctx, dut.items.valid, dut.items.payload)
+            await ctx.tick()
             ctx.set(dut.line.valid, 0)
-            if valid:
+            if ctx.get(dut.items.valid):
+                item = ctx.get(dut.items.payload)
                 found.append((None if item.end else item.byte, bool(item.broken)))
 
     simulate(dut, bench)

@@ -123,7 +123,9 @@ def test_registers_and_memory(monkeypatch):
 
 
 def test_lights(monkeypatch):
-    """Those of a run that has started and failed, and of a frame that was dropped."""
+    """Those of a run that has started and failed, and of a frame that was dropped, even if the line
+    has lost all of it."""
+
     async def bench(ctx, dut, controller, ask):
         lights = dut.leds.as_value()
         for number, (name, value, after) in enumerate((
@@ -132,12 +134,12 @@ def test_lights(monkeypatch):
                             True)
             assert await ask(write) == bytes([number, Status.OKAY])
             assert ctx.get(lights) == after
-        for byte in (END, 1, END):
-            await draw(ctx, dut.rx, levels(byte), BIT_CYCLES)
-        await ctx.tick().repeat(BIT_CYCLES + 3)
-        assert ctx.get(lights) == 0b1011
-        await ask(Request(9, Space.LINK, 0, 1))
-        assert ctx.get(lights) == 0b0011
+        for middle in levels(1), [*levels(1, stop=0), 1]:
+            await draw(ctx, dut.rx, [*levels(END), *middle, *levels(END)], BIT_CYCLES)
+            await ctx.tick().repeat(BIT_CYCLES + 4)
+            assert ctx.get(lights) == 0b1011
+            await ask(Request(9, Space.LINK, 0, 1))
+            assert ctx.get(lights) == 0b0011
 
     run(bench, monkeypatch)
 

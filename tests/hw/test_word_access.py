@@ -12,16 +12,17 @@ from .streams import simulate, ticked
 
 
 async def access(ctx, dut, space, address, data=None):
-    """(failed, value, cycles) of a read, or of a write of ``data``."""
+    """(failed, value, cycles) of a read, or of a write of ``data``, which come a cycle late."""
     request = dut.request
     ctx.set(request.space, space)
     ctx.set(request.write, data is not None)
     ctx.set(request.address, address)
-    ctx.set(request.data, data or 0)
+    ctx.set(request.data, 0x0BAD0BAD)
     ctx.set(dut.valid, 1)
     cycles, answered = 0, False
     while not answered:
         answered, failed, value = await ticked(ctx, dut.answered, dut.failed, dut.value)
+        ctx.set(request.data, data or 0)
         cycles += 1
     ctx.set(dut.valid, 0)
     await ctx.tick()
@@ -81,5 +82,35 @@ def test_vectors():
             assert buses.log == [(Space.MEMORY, False, address, None),
                                  (Space.MEMORY, True, address, vector)]
             buses.log.clear()
+
+    simulate(dut, bench, background=buses.benches(dut))
+
+
+def test_memory_that_becomes_ready():
+    """Amid a vector: what is written of it is the vector, though its first words have failed."""
+    dut, buses = WordAccess(MEMORY_BYTES), Buses(random.Random(3))
+
+    async def bench(ctx):
+        failed = []
+        for place in range(4):
+            ctx.set(dut.ready, place > 1)
+            failed.append((await access(ctx, dut, Space.MEMORY, WORD * place, 0x11 << place))[0])
+        assert failed == [1, 1, 0, 0]
+        vector = sum(0x11 << place << 32 * place for place in range(4))
+        assert buses.log == [(Space.MEMORY, True, 0, vector)]
+
+    simulate(dut, bench, background=buses.benches(dut))
+
+
+@pytest.mark.parametrize("space", Space)
+@pytest.mark.parametrize("data", [None, 5])
+def test_beyond_32_bits(space, data):
+    """Fails without an access."""
+    dut, buses = WordAccess(1 << 32), Buses(random.Random(4))
+
+    async def bench(ctx):
+        ctx.set(dut.ready, 1)
+        assert (await access(ctx, dut, space, 1 << 32, data))[::2] == (1, 2)
+        assert buses.log == []
 
     simulate(dut, bench, background=buses.benches(dut))

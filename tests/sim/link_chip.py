@@ -32,7 +32,8 @@ class LinkChip(wiring.Component):
         m.submodules.bridge = bridge = LinkBridge(MEMORY)
         connect(m, receiver.bytes, bridge.received)
         connect(m, bridge.sent, transmitter.bytes)
-        m.d.comb += [receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx), bridge.ready.eq(1),
+        m.d.comb += [receiver.rx.eq(self.rx), bridge.lost.eq(receiver.error),
+                     self.tx.eq(transmitter.tx), bridge.ready.eq(1),
                      self.leds.eq(bridge.fault)]
         self._registers(m, bridge.bus)
         self._memory(m, bridge.memory)
