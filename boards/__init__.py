@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hw.config import Config
+from hw.errors import UserError
 from hw.litedram import Dram
 
 __all__ = ["Board", "UnknownBoard", "available", "get"]
 
 
-class UnknownBoard(ValueError):
+class UnknownBoard(UserError):
     """The message is one line that lists the boards or variants there are."""
 
 
@@ -93,5 +94,6 @@ def get(name: str, variant: str | None = None) -> Board:
     for board in variants:
         if board.variant == str(variant):
             return board
-    raise UnknownBoard(f"board '{name}' has no variant '{variant}'; there are: "
-                       f"{', '.join(board.variant for board in variants)}")
+    names = ", ".join(filter(None, (board.variant for board in variants)))
+    raise UnknownBoard(f"board '{name}' has no variant '{variant}'; "
+                       + (f"there are: {names}" if names else "there is one without a name"))

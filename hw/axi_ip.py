@@ -15,8 +15,8 @@ from .config import Config
 from .core import Core
 from .flow_vivado import check_tools, measure, summary_of_resources
 from .interfaces import Axi4, AxiLite
+from .parts import Series7
 from .project import Options, report_of, whole_folder
-from .series7 import Series7
 
 __all__ = ["AxiIp", "build", "check_tools", "summary"]
 

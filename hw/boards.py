@@ -3,16 +3,13 @@
     python -m hw.boards [--update [BOARD ...]] [--json PATH]
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 import boards
 
 from . import figures
-from .progress import TerminalProgress
-from .project import BuildError
+from .command import add_json, command_parser, run_command
+from .files import check_writable, write_json
 
 UPDATE = "python -m hw.boards --update"
 COLUMNS = {"LUT": ("lut",), "flip-flop": ("ff",), "multiplier": ("dsp", "mult18"),
@@ -65,32 +62,30 @@ def update(names: list[str], progress):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m hw.boards", description="List the boards: part, lanes, clock, memory, "
-        "resources used, and predicted frames per second of SqueezeNet v1.1 and v1.0. Resources "
-        "are those of python -m hw.build --record, frames those of the cycle model; - stands for "
-        "a figure that has not been found since the board was last changed.",
-        epilog="example: python -m hw.boards --json build/boards.json")
+    parser = command_parser(
+        "hw.boards",
+        "List the boards: part, lanes, clock, memory, resources used, and predicted frames per "
+        "second of SqueezeNet v1.1 and v1.0. Resources are those of python -m hw.build --record, "
+        "frames those of the cycle model; - stands for a figure that has not been found since the "
+        "board was last changed.",
+        "--json build/boards.json")
     parser.add_argument("--update", nargs="*", metavar="BOARD",
                         help="predict the frames of these boards, or of all that have none (ten "
                         "seconds each), and keep them")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the table to a file")
+    add_json(parser, "the table")
     options = parser.parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress):
+        check_writable(options.json, new_folders=True)
         if options.update is not None:
             update(options.update, progress)
         found = rows()
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(found, indent=1) + "\n")
-    except (boards.UnknownBoard, BuildError, OSError) as error:
+            write_json(options.json, found)
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    progress.close()
-    print(table(found))
-    return 0
+        print(table(found))
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@ it was found with, so each has its stamp.
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import boards
 
 from .cache import cache_folder, locked
+from .files import write_json
 from .project import BuildError
 
-__all__ = ["MODELS", "memory_of", "predicted", "recorded", "record", "stamp"]
+__all__ = ["MODELS", "predicted", "recorded", "record", "stamp"]
 
 FILE = Path(boards.__file__).with_name("figures.json")
 MODELS = {"v1.1": "squeezenet1.1", "v1.0": "squeezenet1.0"}
@@ -41,9 +42,7 @@ def record(board: boards.Board, kind: str, figures: dict, command: str, file: Pa
         everything = _read(file)
         everything.setdefault(str(board), {})[kind] = {
             "made_by": command, "stamp": stamp(board), "figures": figures}
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(dict(sorted(everything.items())), indent=1) + "\n")
-        part.replace(file)
+        write_json(file, dict(sorted(everything.items())))
 
 
 def _read(file: Path) -> dict:
@@ -55,25 +54,13 @@ def _read(file: Path) -> dict:
         raise BuildError(f"{file}: not JSON: {error}") from None
 
 
-def memory_of(board: boards.Board):
-    """The cycle model's ``Memory`` for a board, in cycles of the core."""
-    from sw.perf import DRAMS, Memory
-
-    if board.dram is None:
-        return Memory(width=board.bus_bytes)
-    memory = DRAMS[board.dram.kind]
-    ratio = board.clock_hz / board.dram.clock_hz
-    return replace(memory, latency=memory.latency * ratio, width=memory.width / ratio,
-                   turn=memory.turn * ratio, row_change=memory.row_change * ratio)
-
-
 def predicted(board: boards.Board, progress=lambda what, fraction: None) -> dict[str, dict]:
     """For every one of ``MODELS`` the ``cycles`` of an image and the ``frames_per_second``, by the
     cycle model. A second or more for each network; values of weights do not matter."""
     from sw.compiler import compile_graph
     from sw.importer import import_proto
     from sw.models import FAMILY, constant_ranges, float_model, quantized, random_parameters
-    from sw.perf import predict
+    from sw.perf import memory_of, predict
 
     memory, found = memory_of(board), {}
     for i, (column, name) in enumerate(MODELS.items()):

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import boards
 
+from .errors import UserError
+
 TOP = "firecore_top"
 NAMES = {"lut": "LUT", "ff": "flip-flop", "dsp": "DSP48", "bram36": "block RAM 36 Kb",
          "mult18": "MULT18X18D", "bram18": "block RAM 18 Kb"}
 """Resources of devices by their keys; a device has some of them."""
 
 
-class BuildError(RuntimeError):
-    """The build ends without a project; the message is one line."""
+class BuildError(UserError):
+    """The build ends without a project."""
 
 
 class DoesNotFit(BuildError):

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from sw.classifier import EngineFailure
+from hw.presets import DEFAULT_PRESET, parse_config
 from sw.compiler import compile_graph
+from sw.errors import Failure
 from sw.image import load_input
 from sw.importer import import_model
 
 from .golden import graph as golden
-from .run import DEFAULT_PRESET, parse_config
-from .simulator import CoreError, CoreSimulator, HarnessFailure
+from .simulator import CoreSimulator
 from .tail import host_tail
 
 __all__ = ["Golden", "Rtl"]
@@ -51,8 +51,8 @@ class Rtl:
             self.graph, load_input(file, self.graph, self.preprocess))
         try:
             run = self.simulator.infer(image)
-        except (CoreError, HarnessFailure) as error:
-            raise EngineFailure(f"{file}: {error}") from None
+        except Failure as error:
+            raise Failure(f"{file}: {error}") from None
         return host_tail(self.graph, run.tensors)[self.graph.outputs[0]]
 
     def close(self) -> None:

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw.command import add_json, command_parser, run_command
 from hw.config import Config
-from hw.progress import TerminalProgress
-from sw.command import run_command
-from sw.files import check_writable, save_model, write_json
+from hw.files import check_writable, write_bytes, write_json
+from hw.presets import PRESETS
 from sw.models import FAMILY, float_model, quantized, random_parameters
+from sw.options import STATUS, add_check
 
 from .harness import Memory
-from .run import CHECKS, PRESETS, simulate
+from .run import CHECKS, simulate
 
 __all__ = ["ROWS", "Row", "format_table", "main", "measure"]
 
@@ -97,29 +98,26 @@ def _model(name: str) -> Path:
     """The file of a model; that of a network of the family is made."""
     if name not in FAMILY:
         return Path(name)
-    FAMILY_FOLDER.mkdir(parents=True, exist_ok=True)
     path = FAMILY_FOLDER / f"{name}.onnx"
     model = float_model(FAMILY[name], random_parameters(FAMILY[name], 0), name)
-    save_model(quantized(model), path)
+    write_bytes(path, quantized(model).SerializeToString())
     return path
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.bench",
-        description="Simulate an image on several cores and memories and print the share of the "
-                    "multipliers' peak, from start to done. Exit status: 0 all equal, 1 a mismatch "
-                    "or failure of the core, 2 bad input.",
-        epilog="example: python -m sim.bench squeezenet1.1.onnx --image cat.jpg --row 256-lanes")
+    parser = command_parser(
+        "sim.bench",
+        "Simulate an image on several cores and memories and print the share of the multipliers' "
+        f"peak, from start to done. {STATUS}",
+        "squeezenet1.1.onnx --image cat.jpg --row 256-lanes")
     parser.add_argument("models", nargs="+", metavar="MODEL",
                         help="quantized ONNX models; or networks of sw.models by name, which are "
                              f"written to {FAMILY_FOLDER}: {', '.join(FAMILY)}")
     parser.add_argument("--image", required=True, metavar="FILE", help="photograph or tensor")
     parser.add_argument("--row", action="append", choices=[row.name for row in ROWS],
                         help="only this row; may be given again (default: all)")
-    parser.add_argument("--check", choices=CHECKS, default="golden",
-                        help="reference for every value (default golden)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report there")
+    add_check(parser, CHECKS)
+    add_json(parser)
     return parser
 
 
@@ -127,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
 
-    def work(progress: TerminalProgress) -> int:
+    def work(progress) -> int:
         check_writable(options.json)
         models = [_model(name) for name in options.models]
         rows = [row for row in ROWS if not options.row or row.name in options.row]

@@ -15,6 +15,7 @@ from hw.litedram import MODULE, Generated
 from sw.runtime.accelerator import Progress, silent
 
 from . import verilator
+from .native import Native
 
 __all__ = ["BIT_CYCLES", "ChipLine", "build_chip", "build_line"]
 
@@ -62,18 +63,9 @@ class ChipLine:
     def __init__(self, library: Path, bit_cycles: int = BIT_CYCLES, clock_hz: float = 100e6,
                  patience: int = PATIENCE) -> None:
         self.name = "simulated chip"
-        self._library = ctypes.CDLL(str(library))
-        for name, (result, arguments) in _INTERFACE.items():
-            function = getattr(self._library, f"chip_{name}")
-            function.restype, function.argtypes = result, arguments
         self._clock_hz, self._patience = clock_hz, patience
         self._buffer = ctypes.create_string_buffer(ROOM)
-        self._handle = self._library.chip_create(bit_cycles)
-
-    def _call(self, name: str, *arguments):
-        if self._handle is None:
-            raise RuntimeError("the simulation has been closed")
-        return getattr(self._library, f"chip_{name}")(self._handle, *arguments)
+        self._call = Native(library, "chip", _INTERFACE, bit_cycles)
 
     @property
     def cycles(self) -> int:
@@ -105,6 +97,4 @@ class ChipLine:
         self._call("run", round(seconds * self._clock_hz))
 
     def close(self) -> None:
-        if self._handle is not None:
-            self._library.chip_destroy(self._handle)
-            self._handle = None
+        self._call.close()

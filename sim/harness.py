@@ -13,6 +13,8 @@ from hw.litedram import Generated
 from hw.profile import STATES, UNITS
 from sw.errors import Failure, UserError
 
+from .native import Native
+
 __all__ = ["DEFAULT_MEMORY", "RECORD", "SLICE", "BusError", "Harness", "Memory"]
 
 RECORD = np.dtype([("stage", np.uint8), ("branch", np.uint8), ("data", np.uint8, 16)])
@@ -118,11 +120,7 @@ class Harness:
         if dram and memory_bytes > dram.size:
             raise UserError(f"the program needs {memory_bytes:,} bytes of memory; the DRAM has "
                             f"{dram.size:,}")
-        self._library = ctypes.CDLL(str(library))
-        for name, (result, arguments) in _INTERFACE.items():
-            function = getattr(self._library, f"harness_{name}")
-            function.restype, function.argtypes = result, arguments
-        self._handle = self._call("create", memory_bytes, bare=True)
+        self._call = Native(library, "harness", _INTERFACE, memory_bytes)
         self.memory = _view(self._call("memory"), memory_bytes, np.dtype(np.uint8))
         if dram is None:
             self.configure(memory)
@@ -132,15 +130,10 @@ class Harness:
                 raise UserError(f"DRAM controller, write to {step.address:#x}: no answer; "
                                 "the library was perhaps built without a DRAM controller")
 
-    def _call(self, name: str, *arguments, bare: bool = False):
-        function = getattr(self._library, f"harness_{name}")
-        return function(*arguments) if bare else function(self._handle, *arguments)
-
     def close(self) -> None:
         """Frees the core; `memory` must not be used any more."""
-        if self._handle:
-            self._call("destroy")
-            self._handle = self.memory = None
+        self._call.close()
+        self.memory = None
 
     def __enter__(self) -> Harness:
         return self

@@ -10,8 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.interfaces import Axi4
-from hw.litedram import MODULE, Dram, Generated, Litedram, LitedramError, Wishbone, generate
-from sw.errors import UserError
+from hw.litedram import MODULE, Dram, Generated, Litedram, Wishbone, generate
 
 from . import verilator
 
@@ -70,10 +69,7 @@ def _pass(m: Module, member, inner, outer) -> None:
 
 def controller(dram: Dram) -> Generated:
     """The controller's simulation variant. Raises `UserError`."""
-    try:
-        return generate(dram, verilator.cache_folder(), simulation=True)
-    except LitedramError as error:
-        raise UserError(str(error)) from None
+    return generate(dram, verilator.cache_folder(), simulation=True)
 
 
 def files(generated: Generated) -> dict[str, str]:

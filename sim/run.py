@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,38 +16,39 @@ from typing import Any
 import numpy as np
 
 import boards
+from hw.command import add_board, add_json, command_parser, run_command
 from hw.config import Config
+from hw.files import check_writable, write_json
 from hw.litedram import Dram
-from hw.progress import TerminalProgress
+from hw.presets import DEFAULT_PRESET, PRESETS, add_config, parse_config
 from sw import perf
-from sw.command import run_command
 from sw.compiler import compile_graph
 from sw.errors import UserError
-from sw.files import check_writable, write_json
 from sw.graph import Graph
 from sw.image import load_input
 from sw.importer import import_model
+from sw.options import (
+    STATUS,
+    add_check,
+    add_images,
+    add_memory_kind,
+    add_memory_model,
+    add_model,
+    add_preprocess,
+)
 
 from .check import Check, LayerCheck, check_batch, check_outputs
 from .golden import graph as golden
-from .harness import DEFAULT_MEMORY, KINDS, Memory
+from .harness import DEFAULT_MEMORY, Memory
 from .profile import format_profile
 from .report import build_report, format_report
 from .simulator import DEFAULT_DRAM, CoreSimulator, Run
-from .tail import host_tail, labels_of, same_ranking, top_classes
+from .tail import host_tail, labels_of, name_classes, same_ranking, top_classes
 from .timeline import COUNTED, timeline, vectors_of
 
-__all__ = ["CHECKS", "PRESETS", "Outcome", "main", "run", "simulate"]
+__all__ = ["CHECKS", "Outcome", "main", "run", "simulate"]
 
 CHECKS = ("golden", "onnxruntime", "none")
-PRESETS = {
-    "128-lanes": Config(co_lanes=8),
-    "256-lanes": Config(),
-    "512-lanes": Config(pixels=2, requantisers=16),
-    "256-lanes-sdram": Config(act_vectors=20992, weight_vectors=2048),
-    "1024-lanes": Config(pixels=4, requantisers=16, act_vectors=16384, weight_vectors=2048),
-}
-DEFAULT_PRESET = "256-lanes"
 DEFAULT_CLOCK = 100e6
 Progress = Callable[[str, float], None]
 Tensors = dict[str, np.ndarray]
@@ -99,10 +99,7 @@ def simulate(model: str | Path, inputs: Sequence[str | Path | np.ndarray], *,
     if board is not None and config is not None:
         raise UserError("a board and a configuration are given; one of them is supported")
     if isinstance(board, str):
-        try:
-            board = boards.get(board, variant)
-        except boards.UnknownBoard as error:
-            raise UserError(str(error)) from None
+        board = boards.get(board, variant)
     clock_hz = board.clock_hz if board else DEFAULT_CLOCK
     config = board.config if board else config or PRESETS[DEFAULT_PRESET]
     if board:
@@ -225,16 +222,14 @@ def describe(outcome: Outcome, check: str) -> str:
     """The report for a reader."""
     report, labels = outcome.report, outcome.labels
     lines = [format_report(report)]
-    for image in report["images"]:
-        best = ", ".join(f"{labels[index] if index < len(labels) else index} {score:.4g}"
-                         for index, score in image["top5"])
-        lines.append(f"{image['file']}: {best}")
+    lines += [f"{image['file']}: {name_classes(image['top5'], labels)}"
+              for image in report["images"]]
+    lines += [f"note: {note}" for note in outcome.notes]
     if check == "none":
         lines.append("nothing was compared (--check none)")
         return "\n".join(lines)
     lines.append(f"{report['checked_values']:,} values compared with {check}: "
                  f"{report['mismatches']:,} mismatches")
-    lines += [f"note: {note}" for note in outcome.notes]
     if outcome.unknown:
         lines.append(f"not compared, {check} does not give: {', '.join(outcome.unknown)}")
     for layer in outcome.checks:
@@ -244,72 +239,33 @@ def describe(outcome: Outcome, check: str) -> str:
     return "\n".join(lines)
 
 
-def parse_config(text: str) -> Config:
-    """A preset's name, a JSON object, or the name of a file that holds one."""
-    if text in PRESETS:
-        return PRESETS[text]
-    try:
-        fields = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
-    except OSError as error:
-        raise UserError(f"configuration {text}: {error.strerror}; presets are "
-                        f"{', '.join(PRESETS)}") from None
-    except ValueError as error:
-        raise UserError(f"configuration {text}: not JSON: {error}") from None
-    known = {field.name: field.type for field in dataclasses.fields(Config)}
-    if not isinstance(fields, dict):
-        raise UserError(f"configuration {text}: a JSON object is needed")
-    for name, value in fields.items():
-        if name not in known:
-            raise UserError(f"configuration {text}: '{name}' is unknown; fields are "
-                            f"{', '.join(known)}")
-        kind = {"str": str, "bool": bool}.get(getattr(known[name], "__name__", known[name]), int)
-        if type(value) is not kind:
-            raise UserError(f"configuration {text}: {name} is {value!r}, needed: {kind.__name__}")
-    try:
-        return Config(**fields)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.run",
-        description="Simulate a network on the core, cycle by cycle, and compare every value of "
-                    "every layer with a reference. Exit status: 0 all equal, 1 a mismatch or "
-                    "failure of the core, 2 bad input.",
-        epilog="example: python -m sim.run squeezenet.onnx --image cat.jpg --board arty_a7 "
-               "--json report.json")
-    parser.add_argument("model", type=Path, help="quantized model (QDQ ONNX)")
-    parser.add_argument("--image", nargs="+", required=True, metavar="FILE", dest="images",
-                        help="photographs or tensors (.npy, .npz); the program is started again "
-                             "for each batch")
+    parser = command_parser(
+        "sim.run",
+        "Simulate a network on the core, cycle by cycle, and compare every value of every layer "
+        f"with a reference. {STATUS}",
+        "squeezenet.onnx --image cat.jpg --board arty_a7 --json report.json")
+    add_model(parser)
+    add_images(parser, "; the program is started again for each batch")
     parser.add_argument("--batch", type=int, default=1, metavar="N",
                         help="images that a run processes in a row, the next one's loads during "
                              "the last layers of the one before (default 1); the images are "
                              "repeated until the last batch is full")
-    parser.add_argument("--board", metavar="NAME", help="the board's core and clock")
-    parser.add_argument("--variant", help="of the board")
-    parser.add_argument("--config", metavar="JSON", help="a core without a board: a file, a JSON "
-                        f"object, or one of {', '.join(PRESETS)} (default {DEFAULT_PRESET})")
-    parser.add_argument("--memory", choices=KINDS, default="model", dest="kind",
-                        help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
-    parser.add_argument("--memory-latency", type=int, default=30, metavar="CYCLES",
-                        help="from a read address to the first beat (default 30)")
-    parser.add_argument("--memory-width", type=int, default=16, metavar="BYTES",
-                        help="bytes a cycle, reads and writes together, 1 to 32 (default 16)")
+    add_board(parser, "the board whose core, clock and memory controller it is")
+    add_config(parser, f"a core without a board (default {DEFAULT_PRESET})")
+    add_memory_kind(parser)
+    add_memory_model(parser)
     parser.add_argument("--stalls", type=int, default=0, metavar="PERCENT",
                         help="cycles in which each AXI channel stands still (default 0)")
     parser.add_argument("--seed", type=int, default=1, help="of the stalls (default 1)")
-    parser.add_argument("--preprocess", default="auto", metavar="NAME",
-                        help="from pixels to the network's input (default: what the model says)")
-    parser.add_argument("--check", choices=CHECKS, default="golden",
-                        help="reference for every value (default golden)")
+    add_preprocess(parser)
+    add_check(parser, CHECKS)
     parser.add_argument("--profile", action="store_true",
                         help="print where the cycles of every unit and layer go")
     parser.add_argument("--timeline", type=Path, metavar="FILE",
                         help="write what every unit does for every instruction of the first run "
                              "(Chrome trace, for Perfetto)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report there")
+    add_json(parser)
     parser.add_argument("--waves", type=Path, metavar="FILE",
                         help="write all signals there (VCD, large)")
     return parser
@@ -319,15 +275,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
 
-    def work(progress: TerminalProgress) -> int:
+    def work(progress) -> int:
         if options.variant is not None and options.board is None:
             raise UserError("--variant needs --board")
-        check_writable(options.json)
-        check_writable(options.waves)
-        check_writable(options.timeline)
+        for path in (options.json, options.waves, options.timeline):
+            check_writable(path)
         outcome = simulate(
             options.model, options.images, board=options.board, variant=options.variant,
-            config=parse_config(options.config) if options.config else None,
+            config=None if options.config is None else parse_config(options.config),
             check=options.check, preprocess=options.preprocess, waves=options.waves,
             batch=options.batch, trace=options.timeline is not None,
             memory=Memory(options.memory_latency, options.memory_width, stalls=options.stalls,

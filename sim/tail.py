@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from sw.graph import Graph, HostOp
 
 from .golden.graph import evaluate
 
-__all__ = ["host_tail", "labels_of", "same_ranking", "top_classes"]
+__all__ = ["host_tail", "labels_of", "name_classes", "same_ranking", "top_classes"]
 
 LABELS_KEY = "firecore.labels"
 CLOSE = 1e-5
@@ -40,6 +40,12 @@ def same_ranking(found: np.ndarray, reference: np.ndarray, count: int = 5) -> bo
     limit = CLOSE * max(float(np.abs(scores).max()), 1e-30)
     return all(abs(scores[ours] - scores[theirs]) <= limit for (ours, _), (theirs, _) in zip(
         top_classes(found, count), top_classes(reference, count), strict=True))
+
+
+def name_classes(best: Sequence[Sequence[int | float]], labels: Sequence[str]) -> str:
+    """What `top_classes` gives, in words; a class without a label is its number."""
+    return ", ".join(f"{labels[index] if index < len(labels) else index} {score:.4g}"
+                     for index, score in best)
 
 
 def labels_of(graph: Graph) -> list[str]:

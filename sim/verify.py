@@ -14,20 +14,21 @@ from typing import Any
 
 import numpy as np
 
+from hw.command import add_json, command_parser, run_command
 from hw.config import Config
+from hw.files import check_writable, write_json
+from hw.presets import DEFAULT_PRESET, PRESETS, add_config, parse_config
 from sw.accuracy import image_files
-from sw.command import run_command
 from sw.compiler import compile_graph
-from sw.files import check_writable, write_json
 from sw.graph import Graph, HostOp, Input
 from sw.image import load_input
 from sw.importer import import_model
+from sw.options import STATUS, add_folder, add_model, add_preprocess
 from sw.program import Program
 
 from .check import LayerCheck, check_outputs, check_run
 from .golden import graph as golden
 from .reference import Reference
-from .run import DEFAULT_PRESET, PRESETS, parse_config
 from .simulator import CoreSimulator
 from .tail import host_tail, same_ranking, top_classes
 
@@ -199,24 +200,18 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sim.verify",
-        description="Compare every value of every layer over many images: the golden operators "
-                    "with onnxruntime, the simulated core with the golden operators. Exit status: "
-                    "0 all equal, 1 a mismatch or failure of the core, 2 bad input.",
-        epilog="example: python -m sim.verify squeezenet1.1_int8.onnx --images photographs "
-               "--count 5")
-    parser.add_argument("model", type=Path, help="quantized ONNX model")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of photographs")
-    parser.add_argument("--count", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--config", metavar="JSON", default=DEFAULT_PRESET,
-                        help="the core: a file, a JSON object, or one of "
-                             f"{', '.join(PRESETS)} (default {DEFAULT_PRESET})")
-    parser.add_argument("--preprocess", default="auto", metavar="NAME",
-                        help="from pixels to the network's input (default: what the model says)")
+    parser = command_parser(
+        "sim.verify",
+        "Compare every value of every layer over many images: the golden operators with "
+        f"onnxruntime, the simulated core with the golden operators. {STATUS}",
+        "squeezenet1.1_int8.onnx --images photographs --count 5")
+    add_model(parser)
+    add_folder(parser)
+    add_config(parser, f"the core (default {DEFAULT_PRESET})", default=DEFAULT_PRESET)
+    add_preprocess(parser)
     parser.add_argument("--no-rtl", action="store_true",
                         help="leave the core out: golden operators and onnxruntime alone")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the counts there")
+    add_json(parser, "the counts")
     return parser
 
 

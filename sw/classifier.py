@@ -12,11 +12,7 @@ from onnx import numpy_helper
 from .errors import UserError
 from .image import FLOAT_KEY, METADATA_KEY, PREPROCESS, float_preprocess, load_input
 
-__all__ = ["Classifier", "EngineFailure", "OnnxRuntime"]
-
-
-class EngineFailure(Exception):
-    """An engine went wrong by itself: not bad input."""
+__all__ = ["Classifier", "OnnxRuntime"]
 
 
 class Classifier(Protocol):

@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import boards
+from hw.command import add_board, add_json, command_parser, run_command
+from hw.files import check_writable, write_json
 
 from .assembler import listing
 from .compiler import Compilation, compile_graph
 from .errors import UserError
 from .explain import explain
 from .importer import import_model
+from .options import add_memory_kind, add_memory_model, add_model
 from .perf import LITEDRAM, Memory, Prediction, predict
 from .program import Program
 
@@ -93,28 +95,21 @@ def summary(program: Program, prediction: Prediction) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.compile", description="Compile a quantized ONNX model and predict its "
-        "cycles.",
-        epilog="example: python -m sw.compile squeezenet1.1_int8.onnx --board arty_a7 "
-               "-o build/v1.1")
-    parser.add_argument("model", help="the ONNX file")
-    parser.add_argument("--board", required=True, help="the board to compile for")
-    parser.add_argument("--variant", help="the board's variant, such as the size of its device")
+    parser = command_parser(
+        "sw.compile", "Compile a quantized ONNX model and predict its cycles.",
+        "squeezenet1.1_int8.onnx --board arty_a7 -o build/v1.1")
+    add_model(parser)
+    add_board(parser, "the board to compile for", required=True)
     parser.add_argument("--batch", type=int, default=1, metavar="N",
                         help="images that a run processes in a row (default 1)")
-    parser.add_argument("--memory", choices=("model", "litedram"), default="model", dest="kind",
-                        help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
-    parser.add_argument("--memory-latency", type=int, default=30, metavar="CYCLES",
-                        help="from a read address to the first beat (default 30)")
-    parser.add_argument("--memory-width", type=int, default=16, metavar="BYTES",
-                        help="bytes a cycle, reads and writes together, 1 to 32 (default 16)")
+    add_memory_kind(parser)
+    add_memory_model(parser)
     parser.add_argument("-o", "--output", required=True, metavar="DIR",
                         help="folder for the program")
     parser.add_argument("--listing", action="store_true", help="print the instructions too")
     parser.add_argument("--explain", action="store_true",
                         help="print for each layer what the scheduler weighed, and why it chose")
-    parser.add_argument("--json", metavar="PATH", help="write the figures as JSON")
+    add_json(parser, "the figures")
     return parser
 
 
@@ -131,34 +126,26 @@ def _memory(options: argparse.Namespace) -> Memory:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    passes: dict[str, Compilation] = {}
-    try:
-        try:
-            board = boards.get(options.board, options.variant)
-        except boards.UnknownBoard as error:
-            raise UserError(str(error)) from None
+
+    def work(progress):
+        passes: dict[str, Compilation] = {}
+        check_writable(options.json)
+        board = boards.get(options.board, options.variant)
         memory = _memory(options)
-        program = compile_model(options.model, board, options.batch, memory,
-                                passes.setdefault)
+        program = compile_model(options.model, board, options.batch, memory, passes.setdefault)
         prediction = predict(program, memory)
         program.save(options.output)
         if options.json:
-            try:
-                Path(options.json).write_text(
-                    json.dumps(report(program, prediction), indent=1) + "\n")
-            except OSError as error:
-                raise UserError(f"{options.json}: cannot write: {error.strerror}") from None
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(summary(program, prediction), end="")
-    for note in passes["emit"].graph.notes:
-        print(f"note: {note}")
-    if options.explain:
-        print(explain(passes["emit"].schedule, program, prediction), end="")
-    if options.listing:
-        print(listing(program.code), end="")
-    return 0
+            write_json(options.json, report(program, prediction))
+        print(summary(program, prediction), end="")
+        for note in passes["emit"].graph.notes:
+            print(f"note: {note}")
+        if options.explain:
+            print(explain(passes["emit"].schedule, program, prediction), end="")
+        if options.listing:
+            print(listing(program.code), end="")
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from hw.command import command_parser, run_command
+from hw.files import check_writable, write_bytes
+
 from .deep_compression import read
-from .errors import UserError
-from .files import check_writable, save_model
 from .models import FAMILY, float_model, parameter_shapes
 
 __all__ = ["decompress", "main"]
@@ -40,27 +40,27 @@ def _parameters(path: str | Path) -> dict[str, np.ndarray]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.decompress",
-        description="Decode the Deep-Compressed SqueezeNet v1.0 (compressed_SqueezeNet.net) to "
-                    "float ONNX. Exit status: 0 done, 2 bad input.",
-        epilog="example: python -m sw.decompress compressed_SqueezeNet.net -o squeezenet1.0.onnx")
+    parser = command_parser(
+        "sw.decompress",
+        "Decode the Deep-Compressed SqueezeNet v1.0 (compressed_SqueezeNet.net) to float ONNX. "
+        "Exit status: 0 done, 2 bad input.",
+        "compressed_SqueezeNet.net -o squeezenet1.0.onnx")
     parser.add_argument("file", metavar="FILE", help="the published container")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="the ONNX file")
     options = parser.parse_args(arguments)
-    try:
+
+    def work(progress):
         check_writable(options.output)
         parameters = _parameters(options.file)
-        save_model(float_model(ARCHITECTURE, parameters, "squeezenet1.0"), options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    weights = [values for name, values in parameters.items() if name.endswith(".weight")]
-    kept = sum(np.count_nonzero(values) for values in weights)
-    total = sum(values.size for values in weights)
-    print(f"{options.output}: {total:,} weights in {len(weights)} layers, {kept:,} are not zero "
-          f"({100 * kept / total:.1f} %)")
-    return 0
+        model = float_model(ARCHITECTURE, parameters, "squeezenet1.0")
+        write_bytes(options.output, model.SerializeToString())
+        weights = [values for name, values in parameters.items() if name.endswith(".weight")]
+        kept = sum(np.count_nonzero(values) for values in weights)
+        total = sum(values.size for values in weights)
+        print(f"{options.output}: {total:,} weights in {len(weights)} layers, {kept:,} are not "
+              f"zero ({100 * kept / total:.1f} %)")
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hw.progress import TerminalProgress
+from hw.command import add_json, command_parser, run_command
+from hw.files import check_writable, write_json
+from hw.presets import add_config
 
 from .accuracy import LABELS, Tally, image_files, read_labels
-from .classifier import Classifier, EngineFailure, OnnxRuntime
+from .classifier import Classifier, OnnxRuntime
 from .errors import UserError
-from .files import check_writable, write_json
 from .image import PREPROCESS
+from .options import add_folder, add_preprocess
 
 __all__ = ["BACKENDS", "evaluate", "main", "open_backend"]
 
@@ -74,40 +76,35 @@ def _reference(options: argparse.Namespace) -> OnnxRuntime | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.evaluate",
-        description="Top-1 and top-5 accuracy of a model over a folder of photographs, and how "
-                    "often it agrees with a reference. Exit status: 0, 1 if an "
-                    "engine failed, 2 for bad input.",
-        epilog="example: python -m sw.evaluate squeezenet1.1_int8.onnx --images photographs "
-               "--reference squeezenet1.1.onnx --json accuracy.json")
+    parser = command_parser(
+        "sw.evaluate",
+        "Top-1 and top-5 accuracy of a model over a folder of photographs, and how often it agrees "
+        "with a reference. Exit status: 0, 1 if an engine failed, 2 for bad input.",
+        "squeezenet1.1_int8.onnx --images photographs --reference squeezenet1.1.onnx --json "
+        "accuracy.json")
     parser.add_argument("model", help="ONNX model, float or quantized")
-    parser.add_argument("--images", required=True, metavar="DIR", help="folder of photographs")
+    add_folder(parser)
     parser.add_argument("--labels", type=Path, metavar="CSV",
                         help=f"columns filename and index (default: {LABELS} in the folder)")
-    parser.add_argument("--preprocess", default="auto", choices=("auto", *PREPROCESS),
-                        metavar="NAME", help="from pixels to the model's input (default: what its "
-                        f"metadata say, else a guess): {', '.join(PREPROCESS)}")
+    add_preprocess(parser)
     parser.add_argument("--backend", choices=tuple(BACKENDS), default="onnxruntime",
                         help="onnxruntime (default), golden: the integer operators in NumPy, rtl: "
                              "the core, simulated")
-    parser.add_argument("--config", help="of the core for rtl: as for sim.run")
+    add_config(parser, "the core for rtl")
     parser.add_argument("--reference", metavar="ONNX",
                         help="model to compare the best class with, on onnxruntime")
     parser.add_argument("--reference-preprocess", default="auto", choices=("auto", *PREPROCESS),
                         metavar="NAME", help="what the reference takes (default: what the "
                         "metadata say, else a guess)")
-    parser.add_argument("--count", type=int, metavar="N", help="only the first N images")
-    parser.add_argument("--json", type=Path, metavar="PATH",
-                        help="write images, top1, top5 and agreement (percent) there")
+    add_json(parser, "images, top1, top5 and agreement (percent)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress):
         check_writable(options.json)
         files = image_files(options.images, options.count)
         labels = _labels(options, files)
@@ -119,13 +116,10 @@ def main(arguments: list[str] | None = None) -> int:
             model.close()
         if options.json:
             write_json(options.json, tally.figures())
-    except (UserError, OSError, EngineFailure) as error:
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, EngineFailure) else 2
-    progress.close()
-    print(tally)
-    return 0
+        print(tally)
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -17,19 +17,20 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import boards
+from hw.command import add_board, add_json, command_parser, run_command
 from hw.config import Config
-from hw.progress import TerminalProgress
+from hw.files import check_writable, write_json
+from hw.presets import add_config, parse_config
 
 from .compiler import compile_graph
 from .errors import UserError
-from .files import check_writable, write_json
 from .importer import import_proto
 from .models import FAMILY, Architecture, constant_ranges, float_model, quantized, random_parameters
 from .models.options import add_architecture, architecture_of
+from .options import add_memory_kind
 from .perf import LITEDRAM, Memory, predict
 
 __all__ = ["FIGURE_3", "Point", "explore", "format_table", "main", "measure"]
@@ -128,46 +129,35 @@ def format_table(points: Sequence[Point]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.explore_models",
-        description="Sweep squeeze ratio and share of 3x3 filters, and predict the cycles of every "
-                    "network. Without values of either: the networks of the paper's figure 3.",
-        epilog="example: python -m sw.explore_models --board arty_a7 --variant 100 "
-               "--squeeze-ratio 0.125 0.25 --share-3x3 25 50 75")
+    parser = command_parser(
+        "sw.explore_models",
+        "Sweep squeeze ratio and share of 3x3 filters, and predict the cycles of every network. "
+        "Without values of either: the networks of the paper's figure 3.",
+        "--board arty_a7 --variant 100 --squeeze-ratio 0.125 0.25 --share-3x3 25 50 75")
     parser.add_argument("name", nargs="?", choices=FAMILY, default="squeezenet1.0",
                         metavar="NAME", help="the network to vary (default squeezenet1.0): one of "
                         f"{', '.join(FAMILY)}")
-    parser.add_argument("--board", metavar="NAME",
-                        help=f"the board's core and clock (default {DEFAULT_BOARD})")
-    parser.add_argument("--variant", help="of the board")
-    parser.add_argument("--config", metavar="JSON", help="a core without a board, at "
-                        f"{DEFAULT_CLOCK / 1e6:g} MHz: a file, a JSON object, or a preset of "
-                        "sim.run")
-    parser.add_argument("--memory", choices=("model", "litedram"), default="model", dest="kind",
-                        help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
+    add_board(parser, f"the board whose core and clock it is (default {DEFAULT_BOARD})")
+    add_config(parser, f"a core without a board, at {DEFAULT_CLOCK / 1e6:g} MHz")
+    add_memory_kind(parser)
     parser.add_argument("--squeeze-ratio", type=float, nargs="+", metavar="X",
                         help="values to try: squeeze filters to expand filters, 0.125 to 1")
     parser.add_argument("--share-3x3", type=float, nargs="+", metavar="X",
                         help="values to try: percent of the expand filters that are 3x3, 1 to 99")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                         help="networks compiled at a time (default: one for each processor)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
+    add_json(parser, "the figures")
     add_architecture(parser, _SWEPT)
     return parser
 
 
 def _core(options: argparse.Namespace) -> tuple[dict[str, Any], Config, float]:
     """What to call the core in the report, its configuration and its clock."""
-    from sim.run import parse_config
-
-    if options.config:
+    if options.config is not None:
         if options.board or options.variant:
             raise UserError("--board and --config are given; one of them is supported")
         return {"config": options.config}, parse_config(options.config), DEFAULT_CLOCK
-    try:
-        board = boards.get(options.board or DEFAULT_BOARD, options.variant)
-    except boards.UnknownBoard as error:
-        raise UserError(str(error)) from None
+    board = boards.get(options.board or DEFAULT_BOARD, options.variant)
     return {"board": board.name, "variant": board.variant}, board.config, board.clock_hz
 
 
@@ -181,8 +171,8 @@ def _points(options: argparse.Namespace, base: Architecture) -> Sequence[tuple[f
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress):
         if options.jobs < 1:
             raise UserError(f"--jobs {options.jobs}: 1 or more are supported")
         core, config, clock_hz = _core(options)
@@ -197,11 +187,8 @@ def main(arguments: list[str] | None = None) -> int:
             write_json(options.json, {
                 "model": options.name, **core, "lanes": config.lanes, "clock_hz": clock_hz,
                 "memory": options.kind, "points": [asdict(point) for point in points]})
-    except (UserError, OSError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

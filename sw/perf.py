@@ -8,7 +8,9 @@ for results, requantisers, the store, the order of passes, and the bus that all 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from boards import Board
 
 from .cycle_model.array import TileArray
 from .cycle_model.control import Control
@@ -17,12 +19,23 @@ from .cycle_model.results import Results
 from .cycle_model.state import LayerCycles, State
 from .program import Program
 
-__all__ = ["DRAMS", "LITEDRAM", "LITEDRAM_SDR", "LayerCycles", "Memory", "Prediction", "predict"]
+__all__ = ["DRAMS", "LITEDRAM", "LITEDRAM_SDR", "LayerCycles", "Memory", "Prediction", "memory_of",
+           "predict"]
 
 DRAMS = {"DDR3": LITEDRAM, "SDR": LITEDRAM_SDR}
 """By `hw.litedram.Dram.kind`."""
 END = 10
 """Cycles from the last event of a program to its end."""
+
+
+def memory_of(board: Board) -> Memory:
+    """A board's memory, in cycles of its core."""
+    if board.dram is None:
+        return Memory(width=board.bus_bytes)
+    memory = DRAMS[board.dram.kind]
+    ratio = board.clock_hz / board.dram.clock_hz
+    return replace(memory, latency=memory.latency * ratio, width=memory.width / ratio,
+                   turn=memory.turn * ratio, row_change=memory.row_change * ratio)
 
 
 @dataclass(frozen=True)

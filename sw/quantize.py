@@ -9,13 +9,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from hw.command import add_json, command_parser, run_command
+from hw.files import check_writable, write_bytes, write_json
 from hw.progress import TerminalProgress
 
 from .accuracy import LABELS, image_files, read_labels
 from .classifier import OnnxRuntime
 from .errors import UserError
 from .evaluate import evaluate
-from .files import check_writable, save_model, write_json
 from .image import PREPROCESS
 from .quantizer import ACC_WIDTH, NO_PREPROCESS, PERCENTILE, quantize_file
 
@@ -23,14 +24,12 @@ __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.quantize",
-        description="Quantize a float (or fp16) ONNX model to 8 bits, in the QDQ format that "
-                    "onnxruntime runs unchanged and the accelerator runs exactly alike. The "
-                    "result takes raw pixels; its metadata say in which order. Exit status: 0, or "
-                    "2 for bad input.",
-        epilog="example: python -m sw.quantize squeezenet1.1.onnx --calibration photographs "
-               "-o squeezenet1.1_int8.onnx")
+    parser = command_parser(
+        "sw.quantize",
+        "Quantize a float (or fp16) ONNX model to 8 bits, in the QDQ format that onnxruntime runs "
+        "unchanged and the accelerator runs exactly alike. The result takes raw pixels; its "
+        "metadata say in which order. Exit status: 0, or 2 for bad input.",
+        "squeezenet1.1.onnx --calibration photographs -o squeezenet1.1_int8.onnx")
     parser.add_argument("model", help="float ONNX model")
     parser.add_argument("--calibration", required=True, metavar="DIR",
                         help="folder of photographs like those the model will see")
@@ -53,8 +52,7 @@ def _parser() -> argparse.ArgumentParser:
                         help="folder of labelled photographs: print the accuracy before and after")
     parser.add_argument("--labels", type=Path, metavar="CSV",
                         help=f"their classes (default: {LABELS} in that folder)")
-    parser.add_argument("--json", type=Path, metavar="PATH",
-                        help="write what was printed there, accuracy in percent")
+    add_json(parser, "what was printed, accuracy in percent,")
     return parser
 
 
@@ -74,8 +72,8 @@ def _evaluate(options: argparse.Namespace, preprocess: str, progress: TerminalPr
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress):
         if options.labels and not options.evaluation:
             raise UserError("--labels needs --evaluation, the folder of the labelled photographs")
         if not 50 < options.percentile <= 100:
@@ -91,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = quantize_file(
             options.model, files, preprocess=options.preprocess, percentile=options.percentile,
             acc_width=options.acc_width, progress=progress)
-        save_model(result.model, options.output)
+        write_bytes(options.output, result.model.SerializeToString())
         progress.close()
         print(f"{options.output}: quantized with {len(files)} images, preprocessing "
               f"{result.preprocess}")
@@ -100,11 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
             report |= _evaluate(options, result.preprocess, progress)
         if options.json:
             write_json(options.json, report)
-    except (UserError, OSError) as error:
-        progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

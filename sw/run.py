@@ -17,19 +17,23 @@ import numpy as np
 
 import boards
 from hw import csr
+from hw.command import add_board, add_json, command_parser, run_command
 from hw.config import Config
-from hw.figures import memory_of
+from hw.files import check_writable, write_json
 from hw.link import BAUD
+from hw.presets import add_config, parse_config
 from hw.profile import EVENTS
-from hw.progress import TerminalProgress
+from sim.check import check_outputs
+from sim.golden import graph as golden
+from sim.tail import host_tail, labels_of, name_classes, top_classes
 
-from .command import run_command
 from .compiler import compile_graph
 from .errors import UserError
-from .files import check_writable, write_json
 from .graph import Graph
 from .image import load_input
 from .importer import import_model
+from .options import STATUS, add_check, add_images, add_model, add_preprocess
+from .perf import memory_of
 from .program import Program
 from .runtime import Accelerator, Inference
 from .runtime.chip import Chip
@@ -60,7 +64,7 @@ class Outcome:
 
 def recognise(model: str | Path, images: Sequence[str | Path], target: str, *,
               board: boards.Board | None = None, config: Config | None = None,
-              check: str = "golden", preprocess: str = "auto", baud: int = BAUD,
+              check: str = "golden", preprocess: str = "auto", baud: int | None = None,
               bit_cycles: int | None = None,
               progress: Progress = lambda what, fraction: None) -> Outcome:
     """Compiles the model for the core of `board`, or of `config` on that board's memory, loads it
@@ -72,8 +76,8 @@ def recognise(model: str | Path, images: Sequence[str | Path], target: str, *,
     """
     if check not in CHECKS:
         raise UserError(f"check '{check}' is unknown; there are: {', '.join(CHECKS)}")
-    from sim.tail import labels_of
-
+    if not images:
+        raise UserError("no image is given")
     board = board or boards.get(DEFAULT_BOARD)
     if config is not None:
         board = dataclasses.replace(board, config=config)
@@ -91,8 +95,9 @@ def recognise(model: str | Path, images: Sequence[str | Path], target: str, *,
         accelerator.load(program)
         for number, image in enumerate(inputs):
             what = f"image {number + 1} of {len(inputs)}"
-            done = accelerator.infer(check_run.integers(image), lambda part, what=what, n=number:
-                                     progress(what, (n + part) / len(inputs)))
+            done = accelerator.infer(
+                golden.input_integers(graph, image),
+                lambda part, what=what, n=number: progress(what, (n + part) / len(inputs)))
             check_run.add(image, done)
             runs.append(done)
         link = dataclasses.asdict(opened.link.statistics) if isinstance(opened, Chip) else None
@@ -109,16 +114,7 @@ class _Check:
         self.checked = self.mismatches = 0
         self.first = ""
 
-    def integers(self, image: np.ndarray) -> np.ndarray:
-        from sim.golden import graph as golden
-
-        return golden.input_integers(self.graph, image)
-
     def add(self, image: np.ndarray, done: Inference) -> None:
-        from sim.check import check_outputs
-        from sim.golden import graph as golden
-        from sim.tail import host_tail, top_classes
-
         outputs = host_tail(self.graph, done.tensors)
         self.tops.append(top_classes(outputs[self.graph.outputs[0]]))
         if not self.compare:
@@ -171,10 +167,8 @@ def format_table(outcome: Outcome) -> str:
         share = "" if name in EVENTS else f"  {100 * count / max(cycles, 1):5.1f} %"
         lines.append(f"  {what:<26}{count:>12,}{share}")
     lines.append(f"{report['fps']:.1f} images/s at {report['clock_hz'] / 1e6:g} MHz")
-    for image in report["images"]:
-        best = ", ".join(f"{_label(outcome.labels, index)} {score:.4g}"
-                         for index, score in image["top5"])
-        lines.append(f"{image['file']}: {best}")
+    lines += [f"{image['file']}: {name_classes(image['top5'], outcome.labels)}"
+              for image in report["images"]]
     if link := report["link"]:
         lines.append(f"link: {link['requests']:,} requests, {link['retries']:,} asked again; "
                      f"{link['bytes_sent']:,} bytes sent, {link['bytes_received']:,} received")
@@ -189,38 +183,27 @@ def format_table(outcome: Outcome) -> str:
     return "\n".join(lines)
 
 
-def _label(labels: list[str], index: int) -> str:
-    return labels[index] if index < len(labels) else str(index)
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sw.run",
-        description="Run a network on a core and print what it recognises and how many cycles "
-                    "that took. Exit status: 0 all equal, 1 a mismatch or a failure of core or "
-                    "link, 2 bad input.",
-        epilog="example: python -m sw.run squeezenet.onnx --image cat.jpg --board arty_a7 "
-               "--target serial:/dev/ttyUSB1")
-    parser.add_argument("model", type=Path, help="quantized model (QDQ ONNX)")
-    parser.add_argument("--image", nargs="+", required=True, metavar="FILE", dest="images",
-                        help="photographs or tensors (.npy, .npz), one run each")
+    parser = command_parser(
+        "sw.run",
+        "Run a network on a core and print what it recognises and how many cycles that took. "
+        f"{STATUS}",
+        "squeezenet.onnx --image cat.jpg --board arty_a7 --target serial:/dev/ttyUSB1")
+    add_model(parser)
+    add_images(parser, ", one run each")
     parser.add_argument("--target", default="sim", metavar="NAME",
                         help=f"{', '.join(NAMES)} (default sim): the core alone, the whole chip "
                              "with its DRAM through the pins of its serial line, or a board")
-    parser.add_argument("--board", default=DEFAULT_BOARD, metavar="NAME",
-                        help=f"its core, clock and memory (default {DEFAULT_BOARD})")
-    parser.add_argument("--variant", help="of the board")
-    parser.add_argument("--config", metavar="JSON", help="another core than the board's, as "
-                        "sim.run takes it")
-    parser.add_argument("--baud", type=int, default=BAUD,
-                        help=f"rate of the serial port (default {BAUD})")
+    add_board(parser, f"the board whose core, clock and memory it is (default {DEFAULT_BOARD})",
+              default=DEFAULT_BOARD)
+    add_config(parser, "another core than the board's")
+    parser.add_argument("--baud", type=int,
+                        help=f"rate of the serial port of a board (default {BAUD})")
     parser.add_argument("--bit-cycles", type=int, metavar="N",
                         help="cycles of a bit on the line of chip-sim, 2 or more (default 2)")
-    parser.add_argument("--preprocess", default="auto", metavar="NAME",
-                        help="from pixels to the network's input (default: what the model says)")
-    parser.add_argument("--check", choices=CHECKS, default="golden",
-                        help="reference for what the core gives back (default golden)")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report there")
+    add_preprocess(parser)
+    add_check(parser, CHECKS)
+    add_json(parser)
     return parser
 
 
@@ -228,19 +211,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
 
-    def work(progress: TerminalProgress) -> int:
-        from sim.run import parse_config
-
+    def work(progress) -> int:
         check_writable(options.json)
-        try:
-            board = boards.get(options.board, options.variant)
-        except boards.UnknownBoard as error:
-            raise UserError(str(error)) from None
         outcome = recognise(
-            options.model, options.images, options.target, board=board,
-            config=parse_config(options.config) if options.config else None, check=options.check,
-            preprocess=options.preprocess, baud=options.baud, bit_cycles=options.bit_cycles,
-            progress=progress)
+            options.model, options.images, options.target,
+            board=boards.get(options.board, options.variant),
+            config=None if options.config is None else parse_config(options.config),
+            check=options.check, preprocess=options.preprocess, baud=options.baud,
+            bit_cycles=options.bit_cycles, progress=progress)
         progress.close()
         print(format_table(outcome))
         if options.json:

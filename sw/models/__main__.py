@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 
+from hw.command import run_command
+from hw.files import check_writable, write_bytes
+
 from ..errors import UserError
-from ..files import check_writable, save_model
 from .architecture import FAMILY
 from .float_model import float_model
 from .options import add_architecture, architecture_of
@@ -45,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
-    try:
+
+    def work(progress):
         if options.seed < 0:
             raise UserError(f"seed {options.seed}: supported: 0 and above")
         architecture = architecture_of(options)
@@ -57,13 +60,11 @@ def main(arguments: list[str] | None = None) -> int:
         model = float_model(architecture, parameters, options.name)
         if options.quantized:
             model = quantized(model, options.seed)
-        save_model(model, options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"{options.output}: {options.name}, {architecture.parameters:,} parameters, "
-          f"{architecture.macs:,} multiply-accumulates an image")
-    return 0
+        write_bytes(options.output, model.SerializeToString())
+        print(f"{options.output}: {options.name}, {architecture.parameters:,} parameters, "
+              f"{architecture.macs:,} multiply-accumulates an image")
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -238,8 +238,10 @@ class Accelerator:
     def _check_status(self, cycles: int) -> None:
         status = self.read_register("STATUS")
         if status & ERROR:
-            error, index = Error(status >> 8 & 0xFF), self.read_register("ERROR_INSTRUCTION")
-            raise CoreError(f"the core stopped after {cycles} cycles with {error.name} at "
+            code, index = status >> 8 & 0xFF, self.read_register("ERROR_INSTRUCTION")
+            error = next((each for each in Error if each.value == code), None)
+            raise CoreError(f"the core stopped after {cycles} cycles with "
+                            f"{error.name if error else f'error {code}'} at "
                             f"{self._instruction(index)}", error, index)
         if not status & DONE:
             raise CoreError(f"the core has not finished after {cycles} cycles")

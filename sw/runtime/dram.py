@@ -62,8 +62,8 @@ def start_memory(link: Link, generated: Generated, clock_hz: float, chips: int,
 
 
 def test_memory(link: Link, size: int) -> None:
-    """Writes other values at vectors whose addresses differ in one bit, and a random block at each
-    end, and reads all back. Raises `DramError`."""
+    """Writes other values at vectors whose addresses differ in one bit, and random blocks in the
+    middle and at the end, and reads all back. Raises `DramError`."""
     random = np.random.default_rng(size)
     places = [0, *(1 << bit for bit in range(VECTOR.bit_length() - 1, size.bit_length() - 1))]
     blocks = [(place, random.bytes(VECTOR)) for place in places]

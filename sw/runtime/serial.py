@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import termios
 import time
 
 from hw.link import BAUD
@@ -30,17 +31,17 @@ class SerialPort:
             raise UserError("a serial port needs the Python package 'pyserial': "
                             "pip install 'firecore[serial]'") from None
         self.name = f"{device} at {baud} baud"
-        self._errors = (serial.SerialException, OSError)
+        self._errors = (serial.SerialException, OSError, termios.error)
         self._bit = 1 / baud
         self._sent = 0.0  # when the last bit of what was sent leaves
         try:
             self._port = serial.Serial(device, baud, timeout=SILENCE)
+            self._port.reset_input_buffer()
         except (ValueError, *self._errors) as error:
             raise UserError(f"serial port {self.name}: {_reason(error)}") from None
         # Linux only, and only some adapters: a millisecond in place of 16 for each answer
         with contextlib.suppress(Exception):
             self._port.set_low_latency_mode(True)
-        self._port.reset_input_buffer()
 
     @property
     def now(self) -> float:

@@ -25,7 +25,7 @@ def test_by_name_and_variant():
 def test_unknown_names_list_what_there_is():
     with pytest.raises(boards.UnknownBoard, match="'nonesuch' is unknown; there are: arty_a7"):
         boards.get("nonesuch")
-    with pytest.raises(ValueError, match="no variant '200'; there are: 35, 100"):
+    with pytest.raises(boards.UnknownBoard, match="no variant '200'; there are: 35, 100"):
         boards.get("arty_a7", "200")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import boards
 from hw import boards as command
-from hw import build, figures
+from hw import build, figures, flow_vivado
 from hw.config import Config
 from hw.project import BuildError
 
@@ -37,10 +37,15 @@ def test_figures_are_for_the_board_as_it_is(file):
     assert entry["made_by"] == "command"
 
 
-def test_a_file_that_is_not_json(file):
+def test_a_file_that_is_not_json(file, monkeypatch, capsys):
+    """A build that is to be recorded says so before its work."""
     file.write_text("{")
     with pytest.raises(BuildError, match="figures.json: not JSON"):
         figures.recorded(ARTY, "resources")
+    monkeypatch.setattr(flow_vivado, "check_tools", lambda options: None)
+    monkeypatch.setattr(flow_vivado, "build", None)
+    assert build.main(["--board", "arty_a7", "--record"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {file}: not JSON: ")
 
 
 def test_table(file, capsys, tmp_path):
@@ -101,13 +106,6 @@ def test_prediction(monkeypatch):
     found = figures.predicted(ARTY)["v1.1"]
     assert found["cycles"] == pytest.approx(1_387_689, rel=0.005)
     assert found["frames_per_second"] == pytest.approx(100e6 / found["cycles"], abs=0.01)
-
-
-def test_memory_in_cycles_of_the_core():
-    """A core at twice the memory's clock sees half the bytes a cycle and twice the latency."""
-    same, fast = figures.memory_of(ARTY), figures.memory_of(ARTY.at_clock(200e6))
-    assert (fast.width, fast.latency) == (same.width / 2, same.latency * 2)
-    assert figures.memory_of(boards.get("genesys2")).width == 32
 
 
 def test_record_of_a_build(file, tmp_path, monkeypatch, capsys):

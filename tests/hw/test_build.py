@@ -225,12 +225,27 @@ def test_a_core_with_its_own_clock(tmp_path, capsys, monkeypatch):
     (["--config", '{"pixels": 3}'], "--config: configuration: pixels is 3, supported: 1, 2 or 4"),
     (["--config", '{"lanes": 3}'], "--config: "),
     (["--config", "{"], "--config: "),
-    (["--config", "nonesuch.json"], "--config: "),
+    (["--config", "nonesuch.json"], "--config: configuration nonesuch.json: No such file"),
+    (["--config", ""], "--config: configuration : "),
+    (["--config", '{"multiplier": "mult18", "table_rows": 12}'],
+     "--config: multiplier mult18 is for an ECP5, the board has an xc7a35t"),
+    (["--core-clock", "0"], "--core-clock: core clock: 0 MHz, supported: above 0"),
+    (["--board", "axi_ip", "--core-clock", "nan"], "--core-clock: core clock: nan MHz"),
+    (["--board", "ulx3s", "--core-clock", "81"],
+     "--core-clock: clock: no dividers of the PLL make 81 MHz of 25 MHz"),
+    (["--units", "--synth", "none"], "--units: supported for Xilinx devices, with synthesis"),
+    (["--board", "ulx3s", "--units"], "--units: supported for Xilinx devices, with synthesis"),
 ])
 def test_cores_that_cannot_be(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert failed(["--board", "arty_a7", *arguments], capsys).startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_core_by_its_name(tmp_path, capsys, blinker):
+    assert main(["--board", "arty_a7", "-o", str(tmp_path / "project"), "--synth", "none",
+                 "--config", "512-lanes"]) == 0
+    assert "512 lanes" in capsys.readouterr().out
 
 
 def test_report_with_resources(tmp_path, capsys, blinker, synthesis):
@@ -353,12 +368,15 @@ def test_without_yosys(tmp_path, capsys, monkeypatch, blinker):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_that_cannot_be_written(tmp_path, capsys, blinker):
+def test_folder_that_cannot_be_written(tmp_path, capsys, monkeypatch, blinker):
+    """Said before the work."""
+    monkeypatch.setattr(flow_vivado, "build", None)
     (tmp_path / "file").write_text("")
-    failed(["--board", "arty_a7", "-o", str(tmp_path / "file" / "project"), "--synth", "none"],
-           capsys)
+    for folder in (tmp_path / "file", tmp_path / "file" / "project"):
+        failed(["--board", "arty_a7", "-o", str(folder), "--synth", "none"], capsys)
     failed(["--board", "arty_a7", "-o", str(tmp_path / "project"), "--synth", "none",
             "--json", str(tmp_path / "file" / "report.json")], capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_every_key_is_counted():

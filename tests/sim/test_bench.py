@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from hw.presets import PRESETS
 from sim import bench
 from sim.harness import Memory
-from sim.run import PRESETS
 from tests.models import small_squeezenet
 
 ROW = bench.Row("256-lanes", PRESETS["256-lanes"], Memory(), "model")

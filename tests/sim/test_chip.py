@@ -17,7 +17,7 @@ from sim.litedram import controller
 from sw.compiler import compile_graph
 from sw.importer import import_model
 from sw.runtime import Accelerator
-from sw.runtime.accelerator import WINDOW_BASE
+from sw.runtime.accelerator import WINDOW_BASE, silent
 from sw.runtime.chip import Chip
 from sw.runtime.link import Link, LinkError
 
@@ -128,7 +128,6 @@ def test_the_host_may_use_the_memory_while_a_program_runs(line, generated, graph
         accelerator.load(program)
         free = WINDOW_BASE + program.memory_vectors * 16
         data = np.random.default_rng(3).integers(0, 256, 4096).astype(np.uint8)
-        silent = lambda what, fraction: None  # noqa: E731
         start = accelerator.target.run
 
         def run(cycles):

@@ -10,7 +10,7 @@ import sim.run
 from hw.config import Config
 from hw.profile import UNITS, UnitState
 from sim.harness import Memory
-from sim.run import main, run, simulate
+from sim.run import describe, main, run, simulate
 from sw.errors import UserError
 from tests.data import data_file, photographs
 from tests.models import small_squeezenet
@@ -114,6 +114,13 @@ def test_command_line(model, images, tmp_path, capsys):
     assert len(report["images"]) == 2 and report["checked_values"] > 0
     assert main([str(model), "--image", images[0], "--check", "none"]) == 0
     assert "nothing was compared" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("check", ["none", "golden"])
+def test_notes_are_shown(model, images, check):
+    outcome = simulate(model, images[:1], check=check)
+    outcome.notes.append("what the importer says")
+    assert "note: what the importer says" in describe(outcome, check).splitlines()
 
 
 def test_a_wrong_value_ends_with_status_1(model, images, monkeypatch, capsys):

@@ -128,6 +128,9 @@ def test_csr_errors(library):
             harness.csr_write(0x20, 1)
         with pytest.raises(ValueError, match="0x102"):
             harness.csr_read(0x102)
+    harness.close()
+    with pytest.raises(RuntimeError, match="has been closed"):
+        harness.csr_read(0)
 
 
 def test_two_cores_do_not_disturb_each_other(library):

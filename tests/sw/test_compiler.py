@@ -245,6 +245,7 @@ def test_command_line_memory(tmp_path, capsys):
     (["missing.onnx", "--board", "arty_a7"], "missing.onnx"),
     (["small.onnx", "--board", "nonsense"], "board 'nonsense' is unknown"),
     (["small.onnx", "--board", "arty_a7", "--variant", "7"], "no variant '7'"),
+    (["small.onnx", "--board", "arty_a7", "--json", "none/x.json"], "cannot write none/x.json"),
 ])
 def test_command_line_errors(tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)

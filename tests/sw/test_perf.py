@@ -5,12 +5,13 @@ from functools import cache
 import numpy as np
 import pytest
 
+import boards
 from hw.config import Config
 from sim.harness import Memory as SimulatedMemory
 from sim.simulator import CoreSimulator, build_core
 from sw.compiler import compile_graph
 from sw.importer import import_model, import_proto
-from sw.perf import Memory, predict
+from sw.perf import Memory, memory_of, predict
 from tests.data import data_file
 from tests.models import random_network, small_squeezenet
 
@@ -116,3 +117,11 @@ def test_wide_strips_of_squeezenet_keep_the_array_busy():
     assert program.ideal_cycles < prediction.cycles < 1.005 * program.ideal_cycles
     for info, layer in list(zip(program.layers, prediction.layers, strict=True))[1:]:
         assert info.cycles < layer.cycles < 1.006 * info.cycles and layer.bound == "array"
+
+
+def test_memory_in_cycles_of_the_core():
+    """A core at twice the memory's clock sees half the bytes a cycle and twice the latency."""
+    board = boards.get("arty_a7")
+    same, fast = memory_of(board), memory_of(board.at_clock(200e6))
+    assert (fast.width, fast.latency) == (same.width / 2, same.latency * 2)
+    assert memory_of(boards.get("genesys2")).width == 32

@@ -10,6 +10,7 @@ import pytest
 from hw.config import Config
 from hw.isa import Error
 from sw import run as tool
+from sw.errors import UserError
 from tests.chip_model import Board
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.onnx"
@@ -104,12 +105,24 @@ def test_failures_are_one_line(board, images, tmp_path, capsys, spoil, status, m
     (["--target", "jtag"], "target 'jtag' is unknown; there are: sim, chip-sim, serial:DEVICE"),
     (["--target", "serial:"], "target 'serial:' is unknown"),
     (["--target", "chip-sim", "--bit-cycles", "1"], "a bit of 1 cycles; 2 or more"),
+    (["--target", "sim", "--baud", "9600"], "target 'sim' has no baud rate; only serial:DEVICE"),
+    (["--target", "serial:/dev/x", "--baud", "0"], "a serial port at 0 baud; 1 or more"),
+    (["--target", "serial:/dev/x", "--bit-cycles", "2"], "target 'serial:/dev/x': cycles of a bit"),
+    (["--target", "chip-sim", "--board", "genesys2"], "target 'chip-sim': board genesys2 is a"),
     (["--board", "none"], "board 'none' is unknown; there are: arty_a7"),
     (["--board", "arty_a7", "--variant", "7"], "board 'arty_a7' has no variant '7'"),
     (["--config", "none"], "configuration none: "),
+    (["--config", ""], "configuration : "),
     (["--json", "/none/report.json"], "cannot write /none/report.json"),
 ])
 def test_bad_options(images, capsys, options, message):
     assert tool.main([str(DIGITS), "--image", str(images[0]), *options]) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith(f"error: {message}") and shown.out == ""
+
+
+def test_bad_calls():
+    with pytest.raises(UserError, match="no image is given"):
+        tool.recognise(DIGITS, [], "sim")
+    with pytest.raises(UserError, match="check 'eyes' is unknown; there are: golden, none"):
+        tool.recognise(DIGITS, ["x.npy"], "sim", check="eyes")

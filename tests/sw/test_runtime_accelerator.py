@@ -4,10 +4,12 @@ import os
 import threading
 import tty
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import boards
 from hw.config import Config
 from hw.isa import Error
 from sim.golden import graph as golden
@@ -126,6 +128,11 @@ def test_errors_of_the_core(program):
                                             "instruction 1 \\([A-Z]+ of layer ") as caught:
             accelerator.infer(image(program))
         assert caught.value.error == Error.WINDOW and caught.value.instruction == 1
+        # of a core with newer registers than this program knows
+        board.core.fault = SimpleNamespace(value=99)
+        with pytest.raises(CoreError, match="with error 99 at instruction 1 ") as caught:
+            accelerator.infer(image(program))
+        assert caught.value.error is None
         # the next load finds the error and clears it
         board.core.fault = None
         accelerator.load(program).infer(image(program))
@@ -155,6 +162,9 @@ def test_targets_are_named():
             open_target(name)
     with pytest.raises(UserError, match="a bit of 1 cycles; 2 or more"):
         open_target("chip-sim", bit_cycles=1)
+    with pytest.raises(boards.UnknownBoard):
+        open_target("sim", board="none")
+    assert open_target("sim", board="ulx3s").clock_hz == boards.get("ulx3s").clock_hz
     with pytest.raises(TypeError, match="baud"):
         Accelerator(Board(CONFIG).chip, baud=9600)
     with pytest.raises(RuntimeError, match="no program is loaded"):
@@ -164,6 +174,7 @@ def test_targets_are_named():
 # Serial ports
 
 def test_a_port_that_is_none(program, tmp_path):
+    pytest.importorskip("serial", reason="pyserial is not installed")
     with pytest.raises(UserError, match=f"^serial port {tmp_path}/none at 1000000 baud: No such "
                                         "file or directory$"):
         Accelerator(f"serial:{tmp_path}/none").load(program)
@@ -193,7 +204,7 @@ def port():
     thread.join(1)
 
 
-def test_a_program_over_a_port(port, graph, program, monkeypatch):
+def test_a_program_over_a_port(port, graph, program):
     device, board = port
     chip = Chip(lambda config, progress: SerialPort(device), lambda: board.generated, 100e6, 100e6)
     integers = image(program)
