@@ -26,7 +26,7 @@ class CrossingFifo(AsyncFIFO):
         return m
 
 
-def _fields(bus, channel: str) -> Value:
+def fields(bus, channel: str) -> Value:
     """What a channel carries beside VALID and READY."""
     return Cat(getattr(bus, name) for name in bus.signature.members
                if name.startswith(channel) and name not in (f"{channel}valid", f"{channel}ready"))
@@ -116,13 +116,13 @@ class AxiCrossing(wiring.Component):
 
     def _reads(self, m: Module):
         memory = self.memory
-        fifo = _fifo(m, "r", len(_fields(memory, "r")), self.reads, self.target, self.source)
+        fifo = _fifo(m, "r", len(fields(memory, "r")), self.reads, self.target, self.source)
         m.d.comb += [
             memory.rready.eq(1),  # there is room
-            fifo.w_data.eq(_fields(memory, "r")),
+            fifo.w_data.eq(fields(memory, "r")),
             fifo.w_en.eq(memory.rvalid),
         ]
-        _read(m, fifo, self.manager, "r", _fields(self.manager, "r"))
+        _read(m, fifo, self.manager, "r", fields(self.manager, "r"))
         # Words asked for that the FIFO's level, which is a cycle late, does not show yet.
         asked, words = Signal(range(self.reads + 1)), Signal(9)
         came = Signal()
@@ -134,13 +134,13 @@ class AxiCrossing(wiring.Component):
 
     def _writes(self, m: Module):
         memory = self.memory
-        fifo = _fifo(m, "w", len(_fields(memory, "w")), self.writes, self.source, self.target)
-        _write(m, fifo, self.manager, "w", _fields(self.manager, "w"))
+        fifo = _fifo(m, "w", len(fields(memory, "w")), self.writes, self.source, self.target)
+        _write(m, fifo, self.manager, "w", fields(self.manager, "w"))
         # Words at hand whose burst has been sent.
         owed, words = Signal(range(self.writes + 1)), Signal(9)
         goes = self._send(m, "aw", fifo.r_level >= owed + words, words)
         m.d.comb += [
-            _fields(memory, "w").eq(fifo.r_data),
+            fields(memory, "w").eq(fifo.r_data),
             memory.wvalid.eq(owed != 0),
             fifo.r_en.eq(memory.wvalid & memory.wready),
         ]
@@ -169,8 +169,8 @@ class AxiLiteCrossing(wiring.Component):
             if channel in ("b", "r"):
                 ends = ends[::-1]
             (giver, source), (taker, target) = ends
-            data = _fields(giver, channel)
+            data = fields(giver, channel)
             fifo = _fifo(m, channel, len(data), ADDRESSES, source, target)
             _write(m, fifo, giver, channel, data)
-            _read(m, fifo, taker, channel, _fields(taker, channel))
+            _read(m, fifo, taker, channel, fields(taker, channel))
         return m

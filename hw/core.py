@@ -20,6 +20,7 @@ from .csr import CsrBank
 from .dispatch import QUEUES, Dispatch, Queue
 from .ecp5 import copies
 from .engine import Engine
+from .fifo import TwoPlaces
 from .finish import Finisher
 from .fire_sequencer import FireSequencer, PassCommand
 from .gather import Gather
@@ -138,6 +139,13 @@ class Core(wiring.Component):
                  "load": load, "gather": gather, "sequencer": sequencer, "engine": engine,
                  "finisher": finisher, "pool": pool, "store": store, "residual": residual,
                  "fork": fork}
+        links = [(finisher.output, pool.input), (pool.output, store.input)]
+        if config.vendor == "ecp5":
+            # What stalls a unit reaches no further than to the flip-flops before it.
+            for source, sink in tuple(links):
+                units[f"link{len(links)}"] = places = TwoPlaces(source.payload.shape())
+                links.append((places.o, sink))
+                links[links.index((source, sink))] = source, places.i
         m.submodules.inner = self._inner(m, units, supervisor.reset)
 
         # Registers and runs. The end comes from all units: a register parts the way.
@@ -169,12 +177,14 @@ class Core(wiring.Component):
                 unit.window_vectors.eq(csr.window_vectors),
             ]
 
-        # Program and its queues.
+        # Program and its queues. What a write stalls ends at a register.
+        gathered = Signal()
+        m.d.sync += gathered.eq(gather.done)
         m.d.comb += [
             dispatch.start.eq(supervisor.run_start),
             dispatch.program.eq(csr.program),
             dispatch.load_done.eq(load.done),
-            dispatch.gather_done.eq(gather.done),
+            dispatch.gather_done.eq(gathered),
             dispatch.read_done.eq(engine.read_done),
             dispatch.write_done.eq(store.done),
             dispatch.engines_idle.eq(
@@ -219,8 +229,8 @@ class Core(wiring.Component):
         connect(m, engine.parameters, finisher.parameters)
         connect(m, engine.results, finisher.results)
         connect(m, residual.output, finisher.residual)
-        connect(m, finisher.output, pool.input)
-        connect(m, pool.output, store.input)
+        for link in links:
+            connect(m, *link)
 
         self._faults(m, supervisor, dispatch, arbiter, store, memory)
 

@@ -130,7 +130,7 @@ class CsrBank(wiring.Component):
     Members
     -------
     bus : AXI4-Lite subordinate
-    start, soft_reset : one cycle for each command
+    start, soft_reset : one cycle for each command, with B
     program, window_base, window_vectors, watchdog : the registers' values, ``window_base`` in bytes
     interrupt : level
     busy, done, error, error_code, error_index : shown in the status registers
@@ -217,6 +217,7 @@ class CsrBank(wiring.Component):
         with m.If(bus.wvalid & bus.wready):
             m.d.sync += [word.eq(bus.wdata), strobes.eq(bus.wstrb), word_held.eq(1)]
 
+        m.d.sync += [self.start.eq(0), self.soft_reset.eq(0)]
         with m.If(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(commit):
@@ -228,7 +229,7 @@ class CsrBank(wiring.Component):
                     with m.Case(register.offset // 4):
                         m.d.sync += bus.bresp.eq(OKAY)
                         if register.name == "CONTROL":
-                            m.d.comb += [
+                            m.d.sync += [
                                 self.start.eq(word[0] & strobes[0]),
                                 self.soft_reset.eq(word[1] & strobes[0]),
                             ]

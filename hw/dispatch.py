@@ -233,14 +233,17 @@ class Dispatch(wiring.Component):
             m.d.sync += happened.eq(0)
 
         # Queues and engines hold far fewer than 64 instructions, of four events at most.
+        # What the opcode says comes from registers: it is there long before it is queued.
         owed, promised, change = Signal(8), Signal(3), Signal(signed(4))
         with m.Switch(opcode):
             with m.Case(Opcode.LOAD.value, Opcode.GATHER.value):
-                m.d.comb += promised.eq(1)
+                m.d.sync += promised.eq(1)
             with m.Case(Opcode.CONV.value):
-                m.d.comb += promised.eq(2)
+                m.d.sync += promised.eq(2)
             with m.Case(Opcode.FIRE.value):
-                m.d.comb += promised.eq(4)
+                m.d.sync += promised.eq(4)
+            with m.Default():
+                m.d.sync += promised.eq(0)
         m.d.sync += [
             change.eq(Mux(queued, promised, 0) - sum(pulses.values())),
             owed.eq(owed + change),
@@ -259,7 +262,8 @@ class Dispatch(wiring.Component):
         opened = Signal(len(QUEUES))
         for place, (name, (operand, depth, opcodes)) in enumerate(QUEUES.items()):
             m.submodules[name] = queue = Queue(entry(operand), depth)
-            mine = header.opcode.matches(*(opcode.value for opcode in opcodes))
+            mine = Signal(name=f"for_{name}")
+            m.d.sync += mine.eq(header.opcode.matches(*(opcode.value for opcode in opcodes)))
             bits = Cat(header.opcode == Opcode.FIRE.value, plain) if name == "compute" else plain
             incoming = queue.input.p
             m.d.comb += [

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, sign
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .series7 import is_series7
+from .parts import is_series7
 
 MULTIPLY, ADD_C, ADD_CASCADE = 0b0000101, 0b0110000, 0b0010000
 """OPMODE: what is added up in a slice."""

@@ -8,6 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from .parts import is_ecp5
+
 BLOCK_BITS = 14
 """Address bits of a block RAM that is one bit wide."""
 WIDTHS = {1: 0, 2: 1, 4: 2, 9: 3, 18: 4}
@@ -43,6 +45,35 @@ class Multiplier(wiring.Component):
             i_CLK0=ClockSignal(), i_CE0=self.load, i_CE1=Const(1), i_RST0=Const(0),
             i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
             **bits("i", "A", self.a), **bits("i", "B", self.b), **bits("o", "P", self.product))
+        return m
+
+
+class Product(wiring.Component):
+    """``product`` is ``a * b`` a cycle later; no reset. Shapes of up to 18 bits with their sign.
+
+    On the platform of an ECP5 the register is that of a MULT18X18D: the way to flip-flops outside,
+    which synthesis takes, is as long as a third of the multiplication. Elsewhere plain hardware.
+    """
+
+    def __init__(self, a, b):
+        super().__init__({"a": In(a), "b": In(b), "product": Out((Signal(a) * Signal(b)).shape())})
+
+    def elaborate(self, platform):
+        m = Module()
+        if not is_ecp5(platform):
+            register = Signal.like(self.product, reset_less=True)
+            m.d.sync += register.eq(self.a * self.b)
+            m.d.comb += self.product.eq(register)
+            return m
+        a, b, product = Signal(signed(18)), Signal(signed(18)), Signal(signed(36))
+        m.d.comb += [a.eq(self.a), b.eq(self.b), self.product.eq(product)]
+        m.submodules.dsp = Instance(
+            "MULT18X18D", p_GSR="DISABLED", p_REG_INPUTC_CLK="NONE",
+            **{f"p_REG_{stage}_CLK": "NONE" for stage in ("INPUTA", "INPUTB", "PIPELINE")},
+            p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_CE="CE0", p_REG_OUTPUT_RST="RST0",
+            i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
+            i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
+            **bits("i", "A", a), **bits("i", "B", b), **bits("o", "P", product))
         return m
 
 

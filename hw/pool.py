@@ -26,9 +26,9 @@ class MaxPool(wiring.Component):
     A row or column closes one window at most: a window that begins in the last one, where another
     ends (only with padding and ceil mode), is not supported.
 
-    Throughput: a part of a vector a cycle; maps of less than 4 columns are slower, for a closing
-    column waits until the writes of those before have passed the pipeline. Latency: 4 cycles from
-    the last part to the whole vector; between two passes two cycles are lost. Memory:
+    Throughput: a part of a vector a cycle; maps of less than 4 columns are slower, for a column
+    waits until the writes of a closing one before it have passed the pipeline. Latency: 4 cycles
+    from the last part to the whole vector; between two passes two cycles are lost. Memory:
     ``line_vectors`` x 128 bits of block RAM with output register.
 
     Members
@@ -69,15 +69,16 @@ class MaxPool(wiring.Component):
         })
 
         # Pass: its operands, the groups still to come, whether windows stay open into the next.
-        pool, groups = Signal(Pool), Signal(9)
+        pool, groups, active = Signal(Pool), Signal(9), Signal()
         begin, fresh, still_open, narrow = Signal(), Signal(), Signal(), Signal()
         new = self.command.p.pool
-        m.d.comb += self.command.ready.eq(groups == 0)
+        m.d.comb += self.command.ready.eq(~active)
         m.d.sync += begin.eq(self.command.valid & self.command.ready)
         with m.If(self.command.valid & self.command.ready):
             m.d.sync += [
                 pool.eq(new),
                 groups.eq(self.command.p.groups_a + self.command.p.groups_b),
+                active.eq(1),
                 fresh.eq(~still_open | (new.phase == 0)),
                 narrow.eq(new.width < 4),
             ]
@@ -88,76 +89,30 @@ class MaxPool(wiring.Component):
         take, whole, advance, hazard = Signal(), Signal(), Signal(), Signal()
         given = self.input.p
         part = Signal(range(parts))
-        state = Signal(data.ArrayLayout(position, 2))
-        now, then = Signal(position), Signal(position)
-        overlap = Signal()
-        right, right_end, bottom, bottom_end = (Signal() for _ in range(4))
-        act = Signal(action)
         m.d.comb += [
-            self.input.ready.eq(advance & (groups != 0) & ~begin & ~hazard),
+            self.input.ready.eq(advance & active & ~begin & ~hazard),
             take.eq(self.input.valid & self.input.ready),
             whole.eq(take & (part == parts - 1)),
-            now.eq(state[given.branch]),
-            overlap.eq(pool.kernel != pool.stride),
-            right_end.eq(now.columns == 1),
-            bottom_end.eq(now.rows == 1),
-            right.eq((now.x == pool.kernel - 1) | (right_end & pool.close_right)),
-            bottom.eq((now.y == pool.kernel - 1) | (bottom_end & pool.close_bottom)),
+        ]
+        # Both branches at once: to choose one first would make the longest way longer.
+        state = Signal(data.ArrayLayout(position, 2))
+        acts = Signal(data.ArrayLayout(action, 2))
+        for branch, act in enumerate(acts):
+            then = Signal(position, name=f"then_{branch}")
+            self._follow(m, state[branch], then, act, pool, branch, begin, fresh)
+            with m.If(begin | (whole & (given.branch == branch))):
+                m.d.sync += state[branch].eq(then)
+        act = Signal(action)
+        m.d.comb += [
+            act.eq(acts[given.branch]),
             act.data.eq(given.data),
             act.part.eq(part),
             act.branch.eq(given.branch),
-            act.entry.eq(now.entry),
         ]
-        with m.If(pool.enable):
-            m.d.comb += [
-                act.first.eq(now.first),
-                act.restart.eq(right & overlap),
-                act.close.eq(right & (now.outputs != 0)),
-                act.fresh.eq(now.fresh),
-                act.renew.eq(bottom & overlap),
-                act.emit.eq(act.close & bottom),
-                # No other row closes in this pass.
-                act.last.eq((now.outputs == 1) & Mux(
-                    pool.close_bottom, bottom_end, now.rows <= pool.stride)),
-            ]
-        with m.Else():
-            m.d.comb += [
-                act.first.eq(1), act.fresh.eq(1), act.emit.eq(1), act.last.eq(given.last),
-            ]
-
-        m.d.comb += [
-            then.eq(now),
-            then.columns.eq(now.columns - 1),
-            then.first.eq(right & ~overlap),
-            then.x.eq(Mux(right, overlap, now.x + 1)),
-            then.entry.eq(now.entry + act.close),
-            then.outputs.eq(now.outputs - act.close),
-        ]
-        with m.If(right_end):
-            m.d.comb += [
-                then.rows.eq(now.rows - 1),
-                then.fresh.eq(bottom & ~overlap),
-                then.y.eq(Mux(bottom, overlap, now.y + 1)),
-            ]
-        with m.If(given.last):
-            m.d.comb += then.base.eq(
-                now.base + Mux(given.branch, -pool.out_width, pool.out_width))
-        with m.If(begin):
-            m.d.comb += then.base.eq(0)
-        with m.If(begin | given.last):
-            m.d.comb += [then.rows.eq(pool.rows), then.y.eq(pool.phase), then.fresh.eq(fresh)]
-        with m.If(begin | given.last | right_end):
-            m.d.comb += [
-                then.entry.eq(then.base), then.columns.eq(pool.width),
-                then.outputs.eq(pool.out_width), then.x.eq(pool.pad_left), then.first.eq(1),
-            ]
-        for branch in range(2):
-            with m.If(begin | (whole & (given.branch == branch))):
-                m.d.sync += state[branch].eq(then)
-        with m.If(begin):
-            m.d.sync += [state[1].base.eq(-pool.out_width), state[1].entry.eq(-pool.out_width)]
+        with m.If(~pool.enable):
+            m.d.comb += act.last.eq(given.last)
         with m.If(whole & given.last):
-            m.d.sync += groups.eq(groups - 1)
+            m.d.sync += [groups.eq(groups - 1), active.eq(groups != 1)]
         if parts > 1:
             m.d.sync += part.eq(part + take)
 
@@ -207,7 +162,7 @@ class MaxPool(wiring.Component):
             write.addr.eq(Cat(line_late.part, line_late.entry)),
             write.data.eq(line_late.data),
             advance.eq(~self.output.valid | self.output.ready),
-            hazard.eq(narrow & act.close & Cat(s.valid & s.close for s in (column, line)).any()),
+            hazard.eq(narrow & Cat(s.valid & s.close for s in (column, line)).any()),
         ]
         emit = line_late.valid & line_late.emit
         out = self.output.p
@@ -220,3 +175,58 @@ class MaxPool(wiring.Component):
             with m.If(emit):
                 m.d.sync += out.data.as_value().word_select(line_late.part, 8 * lanes).eq(both)
         return m
+
+    def _follow(self, m, now, then, act, pool, branch, begin, fresh):
+        """What the state ``now`` of a branch makes of a vector, and the state after it."""
+        overlap, right, right_end, bottom, bottom_end = (
+            Signal(name=f"{name}_{branch}")
+            for name in ("overlap", "right", "right_end", "bottom", "bottom_end"))
+        last = self.input.p.last
+        m.d.comb += [
+            overlap.eq(pool.kernel != pool.stride),
+            right_end.eq(now.columns == 1),
+            bottom_end.eq(now.rows == 1),
+            right.eq((now.x == pool.kernel - 1) | (right_end & pool.close_right)),
+            bottom.eq((now.y == pool.kernel - 1) | (bottom_end & pool.close_bottom)),
+            act.entry.eq(now.entry),
+        ]
+        with m.If(pool.enable):
+            m.d.comb += [
+                act.first.eq(now.first),
+                act.restart.eq(right & overlap),
+                act.close.eq(right & (now.outputs != 0)),
+                act.fresh.eq(now.fresh),
+                act.renew.eq(bottom & overlap),
+                act.emit.eq(act.close & bottom),
+                # No other row closes in this pass.
+                act.last.eq((now.outputs == 1) & Mux(
+                    pool.close_bottom, bottom_end, now.rows <= pool.stride)),
+            ]
+        with m.Else():
+            m.d.comb += [act.first.eq(1), act.fresh.eq(1), act.emit.eq(1)]
+
+        m.d.comb += [
+            then.eq(now),
+            then.columns.eq(now.columns - 1),
+            then.first.eq(right & ~overlap),
+            then.x.eq(Mux(right, overlap, now.x + 1)),
+            then.entry.eq(now.entry + act.close),
+            then.outputs.eq(now.outputs - act.close),
+        ]
+        with m.If(right_end):
+            m.d.comb += [
+                then.rows.eq(now.rows - 1),
+                then.fresh.eq(bottom & ~overlap),
+                then.y.eq(Mux(bottom, overlap, now.y + 1)),
+            ]
+        with m.If(last):
+            m.d.comb += then.base.eq(now.base + (-pool.out_width if branch else pool.out_width))
+        with m.If(begin):
+            m.d.comb += then.base.eq(-pool.out_width if branch else 0)
+        with m.If(begin | last):
+            m.d.comb += [then.rows.eq(pool.rows), then.y.eq(pool.phase), then.fresh.eq(fresh)]
+        with m.If(begin | last | right_end):
+            m.d.comb += [
+                then.entry.eq(then.base), then.columns.eq(pool.width),
+                then.outputs.eq(pool.out_width), then.x.eq(pool.pad_left), then.first.eq(1),
+            ]

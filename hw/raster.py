@@ -31,14 +31,16 @@ class Jump(data.Struct):
     wrapped: Cursor
 
 
-def jumped(m: Module, jump, cursor, name: str = "jumped") -> Signal:
-    """The cursor after a jump."""
+def jumped(m: Module, jump, cursor, name: str = "jumped", eager: bool = False) -> Signal:
+    """The cursor after a jump. ``eager``: two additions that do not wait for the comparison."""
     wrap = Signal(name=f"{name}_wrap")
     result = Signal(Cursor, name=name)
     m.d.comb += wrap.eq(cursor.column >= jump.limit)
     for field in ("column", "row", "address"):
+        before, wrapped, direct = cursor[field], jump.wrapped[field], jump.direct[field]
         m.d.comb += result[field].eq(
-            cursor[field] + Mux(wrap, jump.wrapped[field], jump.direct[field]))
+            Mux(wrap, (before + wrapped)[:len(before)], (before + direct)[:len(before)]) if eager
+            else before + Mux(wrap, wrapped, direct))
     return result
 
 

@@ -12,6 +12,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import Config
+from .ecp5 import Product
 from .isa import ADD_POINT, MANTISSA, POINT, SHIFT, Correction
 
 LATENCY = 11
@@ -151,8 +152,12 @@ class Requantiser(wiring.Component):
             """A cycle later. Two multipliers of an ECP5, whose sum is left to the next adder."""
             if not self._halves:
                 return after(scale * factor, 1, name)
-            upper = after(scale[HALF:].as_signed() * factor, 1, f"{name}_upper")
-            return after(scale[:HALF] * factor, 1, f"{name}_lower") + (upper << HALF)
+            parts = {"lower": scale[:HALF], "upper": scale[HALF:].as_signed()}
+            for part, value in parts.items():
+                m.submodules[f"{name}_{part}"] = half = Product(value.shape(), factor.shape())
+                m.d.comb += [half.a.eq(value), half.b.eq(factor)]
+                parts[part] = half.product
+            return parts["lower"] + (parts["upper"] << HALF)
 
         def select(value, cycles, name):
             """Two copies, for bits that would share a part of their multiplexers: with it each

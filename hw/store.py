@@ -94,8 +94,8 @@ class Store(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bytes = vectors = fifo.SyncFIFOBuffered(
-            width=8 * VECTOR, depth=max(32, 2 * self.config.burst))
+        queued = max(32, 2 * self.config.burst)
+        m.submodules.bytes = vectors = fifo.SyncFIFOBuffered(width=8 * VECTOR, depth=queued)
         m.submodules.bursts = bursts = fifo.SyncFIFO(width=Burst.size, depth=QUEUED)
         m.submodules.lengths = lengths = fifo.SyncFIFO(width=8, depth=AHEAD)
         m.submodules.sent = sent = fifo.SyncFIFO(width=Sent.size, depth=QUEUED)
@@ -112,7 +112,7 @@ class Store(wiring.Component):
         vector = self.input.payload
         address, next_start = Signal(EXTERNAL_ADDRESS), Signal(EXTERNAL_ADDRESS)
         taken, ends, outside = Signal(), Signal(), Signal()
-        room = Signal()  # the burst at hand can make room
+        room = Signal()  # for a burst and a vector
         m.d.comb += [
             address.eq(places[vector.branch]),
             next_start.eq(starts[vector.branch] + plane),
@@ -121,7 +121,7 @@ class Store(wiring.Component):
             self.write.payload.skip.eq(outside),
             self.write.payload.address.eq(address),
             self.write.payload.data.eq(vector.data),
-            self.input.ready.eq(busy & room & Mux(to_act, self.write.ready, vectors.w_rdy)),
+            self.input.ready.eq(busy & room & (~to_act | self.write.ready)),
             taken.eq(self.input.valid & self.input.ready),
             ends.eq(taken & vector.last & (groups == 1)),
             vectors.w_en.eq(taken & ~to_act),
@@ -152,8 +152,9 @@ class Store(wiring.Component):
         present, complete, branch = Signal(), Signal(), Signal()
         waited = Signal(range(IDLE_CYCLES))
         joins, leaves = Signal(), Signal()
+        # A register, for it stalls all units before: with places for what it does not know yet.
+        m.d.sync += room.eq((bursts.level < QUEUED - 1) & (vectors.level < queued - 1))
         m.d.comb += [
-            room.eq(~present | bursts.w_rdy),
             joins.eq(taken & present & ~complete & ~to_act & (branch == vector.branch)),
             leaves.eq(present & bursts.w_rdy & (complete | (taken & ~joins))),
             bursts.w_en.eq(leaves),

@@ -80,7 +80,8 @@ class StripWalker(wiring.Component):
         ]
         jumps = [pixel, *several]
 
-        step_over = jumped(m, raster.step, cursor, "step_over")
+        step_over = jumped(m, raster.step, cursor, "step_over",
+                           eager=self.config.vendor == "ecp5")
         m.d.comb += [
             self.command.ready.eq(1),
             first.row.eq(origin_row),

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Instance, Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .series7 import is_series7
+from .parts import is_series7
 
 OPERANDS = 3
 CARRIES = 2

@@ -21,13 +21,13 @@ from .finish import Finisher
 from .fire_sequencer import FireSequencer
 from .gather import Gather
 from .loader import Loader
+from .parts import Series7
 from .pool import MaxPool
 from .ports import ports_of
 from .read_arbiter import ReadArbiter
 from .requantise import Requantiser
 from .residual import ResidualReader
 from .resources import synthesise
-from .series7 import Series7
 from .stepper import Stepper
 from .store import Store
 from .supervisor import Supervisor

@@ -1,6 +1,6 @@
 """The loops of a pass over the weight tiles that each strip of pixels meets."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -90,7 +90,10 @@ class TileWalker(wiring.Component):
         # The same for the state that comes after a tile.
         after = at_last_plane, at_last_x, at_last_y, at_last_half, at_last_branch, at_last_group = [
             Signal(name=f"at_last_{name}") for name in names]
+        ends_strip, at_strip_end = Signal(), Signal()
+        m.d.comb += ends_strip.eq(Cat(lasts[:-1]).all())
         m.d.sync += [register.eq(value) for register, value in zip(after, lasts, strict=True)]
+        m.d.sync += at_strip_end.eq(ends_strip)
 
         # The tap's offset is kept by additions; branch A sits at the window's centre.
         row_gap = Signal(signed(12))
@@ -122,6 +125,7 @@ class TileWalker(wiring.Component):
         if late:
             given = work
         m.d["sync" if late else "comb"] += strips.command.valid.eq(starts)
+        m.d.sync += strips.strip.ready.eq(0)
         m.d.comb += [
             strips.command.payload.walk.eq(given.walk),
             strips.command.payload.source.eq(given.source),
@@ -181,7 +185,7 @@ class TileWalker(wiring.Component):
                     plane_offset.eq(0),
                     tap_offset.eq(Mux(has_a, center, 0)),
                 ]
-                with m.If(strips.strip.valid & ~center_rows.any()):
+                with m.If(strips.strip.valid & ~strips.strip.ready & ~center_rows.any()):
                     m.next = "TILE"
             with m.State("TILE"):
                 with m.If(free):
@@ -206,8 +210,7 @@ class TileWalker(wiring.Component):
                         tile.last.eq(last_plane & last_x & last_y),
                         tile.group_end.eq(strip.last),
                         tile.begins.eq(begins),
-                        tile.ends.eq(last_plane & last_x & last_y & last_half & last_branch
-                                     & strip.last & last_group),
+                        tile.ends.eq(ends_strip & strip.last & last_group),
                         tile.chained.eq(work.chained),
                         tile.layer.eq(work.layer),
                         begins.eq(0),
@@ -216,6 +219,7 @@ class TileWalker(wiring.Component):
             with m.State("NEXT"):
                 with m.If(~tile.release):
                     m.d.sync += offset.eq(offset + config.tile_vectors)
+                m.d.sync += strips.strip.ready.eq(at_strip_end)
                 m.next = "TILE"
                 with m.If(~at_last_plane):
                     m.d.sync += [
@@ -244,7 +248,6 @@ class TileWalker(wiring.Component):
                                 with m.If(~at_last_branch):
                                     m.d.sync += branch.eq(1)
                                 with m.Else():
-                                    m.d.comb += strips.strip.ready.eq(1)
                                     m.next = "STRIP"
                                     with m.If(strip.last):
                                         m.d.sync += [

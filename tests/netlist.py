@@ -8,9 +8,10 @@ import pytest
 from amaranth.back import rtlil
 
 import hw
+from hw.parts import Ecp5, Series7
 from hw.ports import ports_of
 from hw.resources import FLATTEN, run_yosys
-from hw.series7 import Series7
+from hw.synth_ecp5 import script
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Vendor:
     """``models``: cells for which Yosys has none. ``initial``: parameters with a memory's contents
     at the start, by cell; no design counts on any."""
 
-    platform: object | None
+    platform: object
     synthesis: str
     share: str
     models: Sequence[str]
@@ -40,7 +41,7 @@ class Vendor:
                           platform=self.platform))
         forget = "".join(f"setparam {' '.join(f'-unset {name}' for name in names)} t:{cell}; "
                          for cell, names in self.initial.items())
-        run_yosys(f"read_rtlil dut.il; hierarchy -top dut; {FLATTEN}{self.synthesis}; {forget}"
+        run_yosys(f"read_rtlil dut.il; {self.synthesis}; {forget}"
                   "splitnets; rename -hide; write_verilog -noattr dut.v", folder)
         return folder / "dut.v"
 
@@ -50,8 +51,8 @@ def numbered(name: str, count: int) -> list[str]:
 
 
 XILINX = Vendor(
-    Series7(), "scratchpad -copy abc9.script.flow3 abc9.script; "
+    Series7(), f"hierarchy -top dut; {FLATTEN}scratchpad -copy abc9.script.flow3 abc9.script; "
     "synth_xilinx -family xc7 -top dut -flatten -noiopad -noclkbuf -abc9",
     "xilinx", ["ramb36e1_model.v"], {"RAMB36E1": numbered("INIT", 128) + numbered("INITP", 16)})
-ECP5 = Vendor(None, "synth_ecp5 -top dut", "ecp5", ["ecp5_models.v"],
+ECP5 = Vendor(Ecp5(), script("dut"), "ecp5", ["ecp5_models.v"],
               {"DP16KD": numbered("INITVAL", 64)})

@@ -25,6 +25,8 @@ SCAN_PHASE = 11
 OPENED = 2
 """Cycles from the look at the last event of a head to its offer."""
 GATHER_START = 3
+ROW_END = 2
+"""Cycles between two output rows."""
 GATHER_END = 5
 """Cycles from the last chunk of a window to the event ``gathers``."""
 LOADED = 2
@@ -154,7 +156,7 @@ class Control:
                 yield (state.gather.arrived,
                        before + min(top + kernel, operand["height"]) * row_vectors)
                 state.gathered.add(writes, events.now + takes, takes / writes)
-                yield events.now + takes + 1
+                yield events.now + takes + ROW_END
             yield events.now + GATHER_END
             state.happened["gathers"].add()
 

@@ -12,8 +12,8 @@ from hw.core_clock import (
     crossing_constraints,
     mmcm_for,
 )
+from hw.parts import Series7
 from hw.resources import run_yosys
-from hw.series7 import Series7
 
 
 @pytest.mark.parametrize("mhz", [10, 50, 62.5, 75, 80, 100, 110, 112.5, 120, 125, 133, 150, 200])

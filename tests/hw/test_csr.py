@@ -173,6 +173,7 @@ def test_commands():
             (1, 15, (1, 0)), (2, 15, (1, 1)), (3, 1, (2, 2)), (3, 14, (2, 2)), (0, 15, (2, 2)),
         ):
             assert await host.write(ctx, OFFSETS["CONTROL"], word, strobes) == OKAY
+            await ctx.tick()
             assert tuple(counts.values()) == expected
     run(bench, rate=0.5, background=(count,))
 

@@ -2,11 +2,12 @@
 
 import pytest
 from amaranth.back import rtlil
+from amaranth.hdl import signed, unsigned
 
 from hw.act_memory import ActMemory
 from hw.block_memory import BlockMemory
 from hw.config import Config
-from hw.ecp5 import BlockRams
+from hw.ecp5 import BlockRams, Product
 from hw.engine import Engine
 from hw.multiplier import CarryBlock, Mult18Block
 from tests.cocotb_run import run_bench
@@ -20,6 +21,15 @@ def test_multiplier(kind, channels, tmp_path):
     run_bench(block, "tests.hw.bench_multiplier", tmp_path,
               {"channels": block.channels, "load_cycles": block.LOAD_CYCLES,
                "latency": block.LATENCY}, models=ECP5.cells)
+
+
+@pytest.mark.parametrize("synthesised", [None, ECP5], ids=["rtl", "primitive"])
+@pytest.mark.parametrize("a, b", [(signed(8), unsigned(9)), (unsigned(17), unsigned(17)),
+                                  (signed(18), signed(18))])
+def test_product(a, b, synthesised, tmp_path):
+    run_bench(Product(a, b), "tests.hw.bench_product", tmp_path,
+              {"a_width": a.width, "a_signed": int(a.signed),
+               "b_width": b.width, "b_signed": int(b.signed)}, synthesised=synthesised)
 
 
 @pytest.mark.parametrize("multiplier, width, depth", [

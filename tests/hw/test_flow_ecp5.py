@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hw import flow_ecp5
 from hw.bridge import LinkBridge
 from hw.build import main
 from hw.ecp5_clocks import Ecp5Clocks
-from hw.flow_ecp5 import TimingMissed, build, makefile, missed, slowest, summary
+from hw.flow_ecp5 import PACK, SYNTHESIS, TimingMissed, build, makefile, missed, slowest, summary
 from hw.litedram import MODULE, Litedram
 from hw.project import TOP, DoesNotFit, Options
 from hw.resources import SynthesisError
@@ -196,10 +197,22 @@ def test_summary():
     assert text.endswith("next: cd build/here && make load")
 
 
-def test_makefile_has_the_same_commands():
-    text = makefile(BOARD, 5)
-    assert "\tnextpnr-ecp5 --json" in text and "--45k" in text and "--seed 5" in text
-    assert all(line[0] in "\t." or ":" in line for line in text.splitlines() if line)
+def test_makefile_has_the_same_commands(tmp_path):
+    """As the tools get them, behind make and the shell."""
+    (tmp_path / "Makefile").write_text(makefile(BOARD, 5))
+    for name in (f"{TOP}.il", f"{TOP}.lpf", f"{MODULE}.v"):
+        (tmp_path / name).touch()
+    for tool, made in (("yosys", "json"), ("nextpnr-ecp5", "config"), ("ecppack", "bit")):
+        program = tmp_path / tool
+        program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {tool}.txt\ntouch {TOP}.{made}\n")
+        program.chmod(0o755)
+    subprocess.run(["make"], cwd=tmp_path, check=True, capture_output=True,
+                   env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
+    assert (tmp_path / "yosys.txt").read_text() == f"-p\n{SYNTHESIS}\n"
+    layout = (tmp_path / "nextpnr-ecp5.txt").read_text().split("\n")
+    assert layout[:2] == ["--json", f"{TOP}.json"] and "--45k" in layout
+    assert layout[layout.index("--seed") + 1] == "5"
+    assert (tmp_path / "ecppack.txt").read_text().split() == list(PACK)
 
 
 def test_stages_are_kept(tmp_path):

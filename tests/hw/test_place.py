@@ -114,8 +114,12 @@ def test_tool_fails(tmp_path, capsys, monkeypatch):
     assert main(["--json", str(report)]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == "error: yosys failed: ERROR: no such cell\n"
+    unknown = {"type": "NO_SUCH_CELL", "parameters": {}, "attributes": {}, "port_directions": {},
+               "connections": {}}
+    netlist = {"modules": {"top": {"attributes": {"top": "1"}, "ports": {}, "netnames": {},
+                                   "cells": {"stranger": unknown}}}}
     monkeypatch.setattr(place, "run_yosys", lambda script, folder: (folder / "top.json").write_text(
-        '{"modules": {"top": {"cells": {}}}}'))
+        json.dumps(netlist)))
     assert main(["--json", str(report)]) == 2
     assert capsys.readouterr().err.startswith("error: nextpnr failed: ERROR: ")
     assert not report.exists()

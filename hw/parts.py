@@ -1,4 +1,4 @@
-"""Whether a design becomes a Xilinx 7-series part: components then instantiate its primitives.
+"""Whose part a design becomes: components then instantiate that vendor's primitives.
 
 Everywhere else, and in simulation, the same components are plain hardware.
 """
@@ -10,6 +10,17 @@ class Series7:
     device = "xc7"
 
 
+class Ecp5:
+    """The same for an ECP5."""
+
+    device = "LFE5U"
+
+
 def is_series7(platform) -> bool:
     """True for ``Series7`` and for the Amaranth platforms of 7-series boards."""
     return getattr(platform, "device", "").startswith(Series7.device)
+
+
+def is_ecp5(platform) -> bool:
+    """True for ``Ecp5`` and for the Amaranth platforms of ECP5 boards."""
+    return getattr(platform, "device", "").startswith(Ecp5.device)
