@@ -1,21 +1,54 @@
 """FIFOs: in block RAM, with the next entry in a register, and of two places."""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Elaboratable, Module, Mux, Shape, Signal, Value
 from amaranth.lib import stream, wiring
-from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.fifo import FIFOInterface, SyncFIFO
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 
-class BlockFifo(SyncFIFOBuffered):
-    """``SyncFIFOBuffered`` whose memory synthesis puts into block RAM, however small it is.
+class BlockFifo(FIFOInterface, Elaboratable):
+    """A FIFO in block RAM, however small it is: its output is the register behind the memory.
 
     For wide and shallow FIFOs: LUT RAM costs two LUTs for three bits of 32 entries, block RAM comes
     in 72 bits of 512. Latency: two cycles from write to read.
     """
 
+    def __init__(self, *, width: int, depth: int):
+        super().__init__(width=width, depth=depth)
+        self.level = Signal(range(depth + 1))
+
     def elaborate(self, platform):
-        m = super().elaborate(platform)
-        m.submodules.storage.attrs["ram_style"] = "block"
+        m = Module()
+        places = self.depth - 1
+        # An entry is never read in the cycle in which it is written. Yosys heeds the second
+        # attribute where it puts a register into a memory itself, hence the read without one.
+        m.submodules.storage = storage = Memory(shape=self.width, depth=places, init=[])
+        storage.attrs.update(ram_style="block", no_rw_check=1)
+        write, read = storage.write_port(), storage.read_port(domain="comb")
+        inner = Signal(range(self.depth))
+        writes, reads = Signal(), Signal()
+        m.d.comb += [
+            self.w_rdy.eq(inner != places),
+            writes.eq(self.w_en & self.w_rdy),
+            reads.eq((inner != 0) & (~self.r_rdy | self.r_en)),
+            write.en.eq(writes),
+            write.data.eq(self.w_data),
+            self.level.eq(inner + self.r_rdy),
+            self.w_level.eq(self.level),
+            self.r_level.eq(self.level),
+        ]
+        m.d.sync += [
+            inner.eq(inner + writes - reads),
+            self.r_rdy.eq(reads | (self.r_rdy & ~self.r_en)),
+        ]
+        with m.If(reads):
+            m.d.sync += self.r_data.eq(read.data)
+        for moves, port in ((writes, write), (reads, read)):
+            place = Signal(range(places))
+            m.d.comb += port.addr.eq(place)
+            with m.If(moves):
+                m.d.sync += place.eq(Mux(place == places - 1, 0, place + 1))
         return m
 
 

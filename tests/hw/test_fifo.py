@@ -6,7 +6,7 @@ from collections import deque
 import pytest
 from amaranth.sim import Simulator
 
-from hw.fifo import HeadFifo, TwoPlaces
+from hw.fifo import BlockFifo, HeadFifo, TwoPlaces
 
 CYCLES = 2000
 
@@ -16,6 +16,38 @@ def simulated(dut, bench):
     simulator.add_clock(1e-8)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+@pytest.mark.parametrize("rates", [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0), (0.5, 0.5)])
+@pytest.mark.parametrize("depth", [4, 17])
+def test_block(depth, rates):
+    """In order, from two cycles after the write on; up to ``depth`` entries, one of them ready."""
+    rng = random.Random(repr(rates))
+    dut = BlockFifo(width=8, depth=depth)
+
+    async def bench(ctx):
+        held, taken = deque(), 0
+        for cycle in range(CYCLES):
+            ready = ctx.get(dut.r_rdy)
+            assert ctx.get(dut.level) == len(held)
+            assert ready == bool(held and held[0][0] <= cycle - 2)
+            if ready:
+                assert ctx.get(dut.r_data) == held[0][1]
+            write, read = (rng.random() < rate for rate in rates)
+            accepted, value = ctx.get(dut.w_rdy), rng.randrange(256)
+            assert accepted == (len(held) - ready < depth - 1)
+            for port, given in ((dut.w_en, write), (dut.w_data, value), (dut.r_en, read)):
+                ctx.set(port, given)
+            await ctx.tick()
+            if ready and read:
+                held.popleft()
+                taken += 1
+            if accepted and write:
+                held.append((cycle, value))
+        assert taken > 0.25 * CYCLES
+        assert taken >= CYCLES - 2 or rates != (1.0, 1.0)
+
+    simulated(dut, bench)
 
 
 @pytest.mark.parametrize("rates", [(0.3, 0.7), (0.7, 0.3), (1.0, 1.0), (0.5, 0.5)])
