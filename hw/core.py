@@ -263,7 +263,7 @@ class Core(wiring.Component):
         return inner
 
     def _faults(self, m, supervisor, dispatch, arbiter, store, memory):
-        """Gives each fault the index of the instruction that its unit works on."""
+        """Gives each fault, a cycle late, the index of the instruction that its unit works on."""
         active = dict(zip(QUEUES, dispatch.active, strict=True))
         at_work = {"residual": active["compute"], "store": active["compute"],
                    "program": dispatch.fetch_index, **active}
@@ -284,7 +284,7 @@ class Core(wiring.Component):
             (store.fault, store.fault_code, store.fault_index),
             (memory.fault, Error.ACT_RANGE, of_source),
         ), strict=True):
-            m.d.comb += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
+            m.d.sync += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
 
     def _probe(self, m, observer, tracks, dispatch, engine, finisher, pool):
         layer = Mux(engine.active, engine.layer, dispatch.compute.payload.layer)

@@ -203,11 +203,12 @@ class Finisher(wiring.Component):
             m.d.sync += phase.eq(phase + (taking & last_turn))
         # What was chosen, at once or from registers: what it moves may be far from the choice.
         now = Signal(data.StructLayout({
-            "average": 1, "loop": 1, "results": 1, "add": 1, "first": 1, "last_turn": 1,
+            "average": 1, "sums": 1, "loop": 1, "results": 1, "add": 1, "first": 1, "last_turn": 1,
             "phase": phase.shape(), "turn": turn.shape()}))
         chosen = Signal.like(now)
         m.d.comb += [
             now.average.eq(from_average),
+            now.sums.eq(from_average & ~gives_sums),
             now.loop.eq(from_loop),
             now.results.eq(from_results),
             now.add.eq(from_loop & adds),
@@ -334,7 +335,7 @@ class Finisher(wiring.Component):
             m.submodules[f"lane_{u}"] = lane = Requantiser(self._config)
             other = Signal(SUM, reset_less=True, name=f"other_{u}")
             a = Signal(8, reset_less=True, name=f"a_{u}")
-            with m.If(chosen.average & ~gives_sums):
+            with m.If(chosen.sums):
                 with m.If(chosen.turn == u // sums.channels):
                     m.d.sync += other.eq(found[u % sums.channels])
             with m.Else():

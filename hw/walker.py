@@ -1,6 +1,6 @@
 """The loops of a pass over the weight tiles that each strip of pixels meets."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -87,13 +87,16 @@ class TileWalker(wiring.Component):
             last_group.eq(~groups_a[1:].any() & ~groups_b[1:].any()),
         ]
 
-        # The same for the state that comes after a tile.
-        after = at_last_plane, at_last_x, at_last_y, at_last_half, at_last_branch, at_last_group = [
-            Signal(name=f"at_last_{name}") for name in names]
-        ends_strip, at_strip_end = Signal(), Signal()
-        m.d.comb += ends_strip.eq(Cat(lasts[:-1]).all())
-        m.d.sync += [register.eq(value) for register, value in zip(after, lasts, strict=True)]
-        m.d.sync += at_strip_end.eq(ends_strip)
+        # How many of the loops end with the tile at hand, for the state that comes after it.
+        ended = [Signal(name=f"ended_{name}") for name in names[:-1]]
+        at_last_group = Signal()
+        m.d.sync += at_last_group.eq(last_group)
+        ends, ends_strip = 1, Signal()
+        for last, end in zip(lasts[:-1], ended, strict=True):
+            ends = ends & last
+            m.d.sync += end.eq(ends)
+        m.d.comb += ends_strip.eq(ends)
+        plane_ended, x_ended, y_ended, half_ended, strip_ended = ended
 
         # The tap's offset is kept by additions; branch A sits at the window's centre.
         row_gap = Signal(signed(12))
@@ -219,43 +222,35 @@ class TileWalker(wiring.Component):
             with m.State("NEXT"):
                 with m.If(~tile.release):
                     m.d.sync += offset.eq(offset + config.tile_vectors)
-                m.d.sync += strips.strip.ready.eq(at_strip_end)
+                m.d.sync += [
+                    strips.strip.ready.eq(strip_ended),
+                    plane.eq(Mux(plane_ended, 0, plane + 1)),
+                    plane_offset.eq(Mux(plane_ended, 0, plane_offset + source.plane)),
+                ]
                 m.next = "TILE"
-                with m.If(~at_last_plane):
+                with m.If(plane_ended):
                     m.d.sync += [
-                        plane.eq(plane + 1),
-                        plane_offset.eq(plane_offset + source.plane),
+                        tap_x.eq(Mux(x_ended, 0, tap_x + 1)),
+                        tap_offset.eq(tap_offset + Mux(x_ended, row_gap, 1)),
                     ]
-                with m.Else():
-                    m.d.sync += [plane.eq(0), plane_offset.eq(0)]
-                    with m.If(~at_last_x):
-                        m.d.sync += [tap_x.eq(tap_x + 1), tap_offset.eq(tap_offset + 1)]
-                    with m.Else():
-                        m.d.sync += tap_x.eq(0)
-                        with m.If(~at_last_y):
-                            m.d.sync += [
-                                tap_y.eq(tap_y + 1),
-                                tap_offset.eq(tap_offset + row_gap),
-                            ]
-                        with m.Else():
-                            m.d.sync += tap_y.eq(0)
-                            with m.If(branch | at_last_half):
-                                m.d.sync += tap_offset.eq(0)
-                            with m.If(~at_last_half):
-                                m.d.sync += half.eq(1)
-                            with m.Else():
-                                m.d.sync += half.eq(0)
-                                with m.If(~at_last_branch):
-                                    m.d.sync += branch.eq(1)
-                                with m.Else():
-                                    m.next = "STRIP"
-                                    with m.If(strip.last):
-                                        m.d.sync += [
-                                            groups_a.eq(groups_a - has_a),
-                                            groups_b.eq(groups_b - has_b),
-                                            group_parity.eq(~group_parity),
-                                        ]
-                                        m.next = "GROUP-A"
-                                        with m.If(at_last_group):
-                                            m.next = "IDLE"
+                with m.If(x_ended):
+                    m.d.sync += tap_y.eq(Mux(y_ended, 0, tap_y + 1))
+                with m.If(y_ended):
+                    m.d.sync += [
+                        half.eq(~half_ended),
+                        tap_offset.eq(Mux(branch | half_ended, 0, tap_offset)),
+                    ]
+                with m.If(half_ended):
+                    m.d.sync += branch.eq(1)
+                with m.If(strip_ended):
+                    m.next = "STRIP"
+                    with m.If(strip.last):
+                        m.d.sync += [
+                            groups_a.eq(groups_a - has_a),
+                            groups_b.eq(groups_b - has_b),
+                            group_parity.eq(~group_parity),
+                        ]
+                        m.next = "GROUP-A"
+                        with m.If(at_last_group):
+                            m.next = "IDLE"
         return m
