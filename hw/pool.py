@@ -69,6 +69,7 @@ class MaxPool(wiring.Component):
         })
 
         # Pass: its operands, the groups still to come, whether windows stay open into the next.
+        # ``active`` is that groups are to come: a flip-flop, as the input waits for it.
         pool, groups, active = Signal(Pool), Signal(9), Signal()
         begin, fresh, still_open, narrow = Signal(), Signal(), Signal(), Signal()
         new = self.command.p.pool

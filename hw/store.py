@@ -44,8 +44,8 @@ class Store(wiring.Component):
     """Places vector after vector: group ``g`` of a branch from ``address_x + g * plane`` on.
 
     Branches may alternate in the input at any vector, ``last`` ends a group of its branch. The
-    input is taken at one vector a cycle, passes without gaps, while the activation memory takes
-    them or while the queue to AXI (two of the longest bursts, ``QUEUED`` bursts) has room.
+    input is taken at one vector a cycle, passes without gaps, while the queue to AXI (two of the
+    longest bursts, ``QUEUED`` bursts) has room and the activation memory takes what is for it.
 
     External vectors of one branch that follow one another are one burst of up to
     ``config.burst`` beats; it also ends at a page of 4 KiB, at the end of a group, when the other

@@ -12,6 +12,7 @@ import numpy as np
 from hw.litedram import Generated
 from hw.profile import STATES, UNITS
 from sw.errors import Failure, UserError
+from sw.options import MEMORY_KINDS
 
 from .native import Native
 
@@ -54,7 +55,6 @@ _INTERFACE = {
 }
 
 
-KINDS = ("model", "litedram")
 LITEDRAM_RATE = 0.7
 """Vectors a cycle of LiteDRAM's memory, with refreshes, changes of row and of direction: 0.66 where
 every burst of 16 changes its row, 0.89 for one linear stream."""
@@ -85,8 +85,9 @@ class Memory:
     kind: str = "model"
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise UserError(f"memory '{self.kind}' is unknown; there are: {', '.join(KINDS)}")
+        if self.kind not in MEMORY_KINDS:
+            raise UserError(f"memory '{self.kind}' is unknown; there are: "
+                            f"{', '.join(MEMORY_KINDS)}")
         limits = {"latency": (1, 100_000), "width": (1, 32), "max_reads": (1, 256),
                   "max_writes": (1, 256), "stalls": (0, 95), "seed": (0, (1 << 64) - 1)}
         for name, (low, high) in limits.items():

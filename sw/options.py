@@ -8,9 +8,10 @@ from pathlib import Path
 
 from .image import PREPROCESS
 
-__all__ = ["STATUS", "add_check", "add_folder", "add_images", "add_memory_kind",
+__all__ = ["MEMORY_KINDS", "STATUS", "add_check", "add_folder", "add_images", "add_memory_kind",
            "add_memory_model", "add_model", "add_preprocess"]
 
+MEMORY_KINDS = ("model", "litedram")
 STATUS = "Exit status: 0 all equal, 1 a mismatch or a failure of core or link, 2 bad input."
 
 
@@ -41,7 +42,7 @@ def add_check(parser: argparse.ArgumentParser, checks: Sequence[str]) -> None:
 
 
 def add_memory_kind(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--memory", choices=("model", "litedram"), default="model", dest="kind",
+    parser.add_argument("--memory", choices=MEMORY_KINDS, default="model", dest="kind",
                         help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
 
 
