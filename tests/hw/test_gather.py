@@ -1,5 +1,6 @@
 """GATHER against NumPy windows, with the external memory and the activation memory as models."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -12,6 +13,7 @@ from hw.isa import PIXELS_PER_VECTOR
 from .streams import read_server, receive, send, simulate
 
 CONFIG = Config(image_width=32, image_lines=16, burst=4)
+ON_ECP5 = dataclasses.replace(CONFIG, multiplier="mult18")
 
 
 class Image:
@@ -103,7 +105,7 @@ def rtl_gather(images, jobs, rng=None, rate=1.0, config=CONFIG):
     return writes, fetched, done
 
 
-def check(rng, images, rate=1.0):
+def check(rng, images, rate=1.0, config=CONFIG):
     """Gather the images one after the other in random bands."""
     jobs, expected, fetched, accepted = [], [], [], []
     for image in images:
@@ -116,7 +118,7 @@ def check(rng, images, rate=1.0):
             accepted.append(len(expected))
             row += rows
         fetched += image.ref_fetched(0, image.out_height)
-    writes, seen, done = rtl_gather(images, jobs, rng if rate < 1 else None, rate)
+    writes, seen, done = rtl_gather(images, jobs, rng if rate < 1 else None, rate, config)
     assert writes == expected
     assert seen == fetched
     assert [count for count, _ in done] == accepted
@@ -132,8 +134,9 @@ def test_windows(kernel, stride):
     check(rng, [image])
 
 
+@pytest.mark.parametrize("config", [CONFIG, ON_ECP5], ids=["xilinx", "ecp5"])
 @pytest.mark.parametrize("seed", range(6))
-def test_random_images(seed):
+def test_random_images(seed, config):
     """Images after each other with random stalls of memory, commands and writes."""
     rng = random.Random(seed)
     images = []
@@ -142,7 +145,7 @@ def test_random_images(seed):
         images.append(Image(
             rng, 5000 * i + rng.randrange(1000), rng.randint(kernel, 20), rng.randint(kernel, 14),
             kernel, rng.randint(1, 3), rng.randint(0, min(3, kernel - 1))))
-    check(rng, images, rng.choice([0.4, 0.8]))
+    check(rng, images, rng.choice([0.4, 0.8]), config)
 
 
 def test_widest_image():

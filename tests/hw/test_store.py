@@ -287,6 +287,13 @@ def test_done_latency():
     assert len(bench.act) == 9 and bench.done_cycles == [bench.taken[-1] + 4]
 
 
+def test_done_waits_for_the_activation_memory():
+    """Not before the memory has taken the last vector, however late that is."""
+    work = make_pass(random.Random(5), True, 1, 0, 9, 9)
+    bench = Bench(rate=0.1).run([work])
+    assert bench.done == [(0, 9)]
+
+
 @pytest.mark.parametrize("address, fine", [
     (WINDOW_VECTORS - 30, True), (WINDOW_VECTORS - 29, False), (2**28 - 10, False)])
 def test_window(address, fine):
