@@ -78,18 +78,22 @@ class ActMemory(wiring.Component):
 
         # The write port reaches every block RAM, so it starts at a register.
         write, writing = Signal(ActWrite), Signal()
-        source = Signal(range(WRITERS + 1))
-        m.d.comb += self.spare.eq(~Cat(writer.valid for writer in self.writers).any())
+        chosen, source = Signal(range(WRITERS + 1)), Signal(range(WRITERS + 1))
+        m.d.comb += [
+            self.spare.eq(~Cat(writer.valid for writer in self.writers).any()),
+            chosen.eq(LOAD),
+        ]
         m.d.sync += [
             writing.eq(self.load.valid | ~self.spare),
             write.eq(self.load.payload),
-            source.eq(LOAD),
+            source.eq(chosen),
         ]
         blocked = self.load.valid
         for index, writer in enumerate(self.writers):
             m.d.comb += writer.ready.eq(~blocked)
             with m.If(writer.valid & ~blocked):
-                m.d.sync += [write.eq(writer.payload), source.eq(index)]
+                m.d.comb += chosen.eq(index)
+                m.d.sync += write.eq(writer.payload)
             blocked = blocked | writer.valid
         write_inside = write.address < depth
 
@@ -104,15 +108,22 @@ class ActMemory(wiring.Component):
                         for b in range(lanes))
         word = write.data.as_value()
         if late:
+            # The units that write are far from one another: their vectors meet one register later.
             word = Signal(Bytes.size, reset_less=True)
-            m.d.sync += word.eq(write.data)
+            vectors = [Signal(Bytes.size, name=f"vector{i}", reset_less=True)
+                       for i in range(WRITERS + 1)]
+            m.d.sync += [vector.eq(unit.payload.data) for vector, unit in zip(
+                vectors, (*self.writers, self.load), strict=True)]
+            for piece, which in enumerate(copies(m, "source", chosen, pieces)):
+                m.d.sync += word.word_select(piece, width).eq(
+                    Array(vector.word_select(piece, width) for vector in vectors)[which])
         access_layout = data.StructLayout({
             "read": 1, "row": exact_log2(CHUNK), "writes": chunks, "to": exact_log2(CHUNK)})
         for bank in range(lanes):
             here = [reading[i] & (address[i][:bank_bits] == bank) for i in range(lanes)]
             row = reduce(or_, (Mux(here[i], address[i][bank_bits:], 0) for i in range(lanes))) \
                 if lanes > 1 else address[0]
-            chosen = [writing & ~write.skip & write_inside
+            written = [writing & ~write.skip & write_inside
                       & (write.address[:bank_bits] == bank)
                       & (write.address[bank_bits:] >> exact_log2(CHUNK) == chunk)
                       for chunk in range(chunks)]
@@ -120,7 +131,7 @@ class ActMemory(wiring.Component):
             m.d.comb += [
                 access.read.eq(reduce(or_, here)),
                 access.row.eq(row),
-                access.writes.eq(Cat(chosen)),
+                access.writes.eq(Cat(written)),
                 access.to.eq(write.address[bank_bits:]),
             ]
             given = [access]

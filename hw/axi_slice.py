@@ -1,6 +1,6 @@
 """Registers in all channels of an AXI4 port: nothing before them waits for logic behind them."""
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,7 +13,7 @@ class AxiSlice(wiring.Component):
     """Every channel one cycle later, at full rate, each on its own.
 
     Keeps the rules of ``hw.axi_native`` for its manager: words that follow one another without a
-    pause still do, and R, taken at once, never waits here.
+    pause still do, and R is taken at once, for which one register is enough.
     """
 
     manager: In(Axi4())
@@ -21,9 +21,15 @@ class AxiSlice(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        for channel in ("aw", "w", "b", "ar", "r"):
+        came = Signal(reset_less=True)
+        m.d.comb += [self.memory.rready.eq(1), self.manager.rvalid.eq(came)]
+        m.d.sync += came.eq(self.memory.rvalid)
+        words = Signal(len(fields(self.memory, "r")), reset_less=True)
+        m.d.sync += words.eq(fields(self.memory, "r"))
+        m.d.comb += fields(self.manager, "r").eq(words)
+        for channel in ("aw", "w", "b", "ar"):
             giver, taker = self.manager, self.memory
-            if channel in ("b", "r"):
+            if channel == "b":
                 giver, taker = taker, giver
             given = fields(giver, channel)
             m.submodules[channel] = places = TwoPlaces(given.shape())

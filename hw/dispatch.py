@@ -68,11 +68,13 @@ class Queue(wiring.Component):
         previous = self.input
         for place in range(self.depth):
             following = stream.Signature(self.shape).create(path=(f"place{place}",))
-            m.d.comb += previous.ready.eq(~following.valid)
-            with m.If(following.ready):
-                m.d.sync += following.valid.eq(0)
-            with m.If(previous.valid & previous.ready):
-                m.d.sync += [following.valid.eq(1), following.p.eq(previous.p)]
+            held = Signal(self.shape, name=f"held{place}", reset_less=True)
+            m.d.comb += [previous.ready.eq(~following.valid), following.p.eq(held)]
+            with m.If(following.valid):
+                m.d.sync += following.valid.eq(~following.ready)
+            with m.Else():
+                # An empty place takes what comes, valid or not.
+                m.d.sync += [following.valid.eq(previous.valid), held.eq(previous.p)]
             previous = following
         wiring.connect(m, previous, wiring.flipped(self.output))
         return m
@@ -139,7 +141,7 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.check = check = OperandCheck(self.config)
-        instruction = Signal(8 * INSTRUCTION_BYTES)
+        instruction = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         header = data.View(Header, instruction[:HEADER_BITS])
         index = Signal(INDEX)
         queued, empty = Signal(), Signal()

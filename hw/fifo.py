@@ -67,7 +67,9 @@ class HeadFifo(wiring.Component):
         m = Module()
         m.submodules.rest = rest = self._rest
         free = Signal()
+        held = Signal(len(self.r_data), reset_less=True)
         m.d.comb += [
+            self.r_data.eq(held),
             free.eq(~self.r_rdy | self.r_en),
             rest.w_en.eq(self.w_en & ~(free & ~rest.r_rdy)),
             rest.w_data.eq(self.w_data),
@@ -76,7 +78,7 @@ class HeadFifo(wiring.Component):
         with m.If(free):
             m.d.sync += [
                 self.r_rdy.eq(rest.r_rdy | self.w_en),
-                self.r_data.eq(Mux(rest.r_rdy, rest.r_data, self.w_data)),
+                held.eq(Mux(rest.r_rdy, rest.r_data, self.w_data)),
             ]
         return m
 

@@ -119,7 +119,7 @@ class Finisher(wiring.Component):
         wiring.connect(m, wiring.flipped(self.parameters), slots.write)
 
         # The pass under way.
-        finish = Signal(Finish)
+        finish = Signal(Finish, reset_less=True)
         groups_b, groups, group = Signal(8), Signal(8), Signal(8)
         active = Signal()
         parity = Signal(init=1)
@@ -128,14 +128,15 @@ class Finisher(wiring.Component):
         in_flight = Signal(range(vectors + 1))
         walk = self.command.p.walk
         m.d.comb += self.command.ready.eq(~active)
-        with m.If(self.command.valid & self.command.ready):
+        with m.If(~active):
+            # What comes is taken, valid or not.
             m.d.sync += [
                 finish.eq(self.command.p.finish),
                 groups_b.eq(walk.groups_b),
                 groups.eq(Mux(walk.groups_a > walk.groups_b, walk.groups_a, walk.groups_b)),
                 group.eq(0),
-                active.eq(1),
-                parity.eq(~parity),
+                active.eq(self.command.valid),
+                parity.eq(parity ^ self.command.valid),
             ]
         with m.Elif((group == groups) & (in_flight == 0) & ~blocked):
             m.d.sync += active.eq(0)

@@ -59,7 +59,7 @@ class Gather(wiring.Component):
         wiring.connect(m, wiring.flipped(self.client.request), cutter.request)
 
         # Instruction: taken, its rows placed in two cycles, settled (each line too), running.
-        job = Signal(isa.Gather)
+        job = Signal(isa.Gather, reset_less=True)
         new = self.command.p.operand
         set_up, place, settle, running = (
             Signal(name=n) for n in ("set_up", "place", "settle", "running"))
@@ -173,7 +173,7 @@ class Gather(wiring.Component):
         chunk = data.StructLayout({
             "count": range(BANKS + 1), "first": range(BANKS), "window_end": 1, "final": 1})
         asked, read, come = (Signal(chunk, name=n) for n in ("asked", "read", "come"))
-        outside, pixels = Signal(BANKS), Signal(data.ArrayLayout(Pixel, BANKS))
+        outside, pixels = Signal(BANKS), Signal(data.ArrayLayout(Pixel, BANKS), reset_less=True)
         kx = Mux(second, job.kernel - BANKS, job.kernel)
         with m.If(advance):
             m.d.sync += [
@@ -211,15 +211,12 @@ class Gather(wiring.Component):
         # Pack: every slot of a vector keeps the last pixel that came for it; those before ``fill``
         # are kept ones. A window that ends with more than a vector spills the rest into one of its
         # own, in a cycle of its own.
-        vector = data.StructLayout({"write": ActWrite, "final": 1})
-        give_on = stream.Signature(vector).create(path=("given",))
-        kept = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR))
+        kept = Signal(data.ArrayLayout(Pixel, PIXELS_PER_VECTOR), reset_less=True)
         packed = Signal.like(kept)
         fill, total = Signal(range(PIXELS_PER_VECTOR)), Signal(4)
         free, full, over, give = Signal(), Signal(), Signal(), Signal()
         spill, spill_final, window_done = Signal(), Signal(), Signal()
         m.d.comb += [
-            free.eq(~give_on.valid | give_on.ready),
             advance.eq(free & ~spill),
             total.eq(fill + Mux(spill, 0, come.count)),
             full.eq(total >= PIXELS_PER_VECTOR),
@@ -246,12 +243,31 @@ class Gather(wiring.Component):
                 m.d.comb += packed[slot].eq(fresh)
 
         address, window_address = Signal.like(job.target), Signal.like(job.target)
+        given = Signal(data.StructLayout({"write": ActWrite, "final": 1}))
+        m.d.comb += [
+            given.write.address.eq(address),
+            given.write.data.as_value().eq(packed.as_value()),
+            given.final.eq(window_done & Mux(spill, spill_final, come.final)),
+        ]
+        last = Signal.like(given)
+        if config.vendor == "ecp5":
+            # A memory that stalls would have to reach all of the pipeline in the same cycle.
+            m.submodules.places = places = TwoPlaces(given.shape())
+            m.d.comb += [
+                places.i.payload.eq(given), places.i.valid.eq(give), free.eq(places.i.ready),
+                last.eq(places.o.payload), self.write.valid.eq(places.o.valid),
+                places.o.ready.eq(self.write.ready),
+            ]
+        else:
+            m.d.comb += free.eq(~self.write.valid | self.write.ready)
+            with m.If(free):
+                m.d.sync += [last.eq(given), self.write.valid.eq(give)]
+        m.d.comb += [
+            self.write.p.eq(last.write),
+            self.done.eq(self.write.valid & self.write.ready & last.final),
+        ]
         with m.If(free):
             m.d.sync += [
-                give_on.valid.eq(give),
-                give_on.p.write.address.eq(address),
-                give_on.p.write.data.as_value().eq(packed.as_value()),
-                give_on.p.final.eq(window_done & Mux(spill, spill_final, come.final)),
                 fill.eq(Mux(full, total - PIXELS_PER_VECTOR, Mux(window_done, 0, total))),
                 spill.eq(over & ~spill),
                 spill_final.eq(come.final),
@@ -263,16 +279,4 @@ class Gather(wiring.Component):
                 m.d.sync += address.eq(address + job.target_stride)
         with m.If(set_up):
             m.d.sync += [address.eq(job.target), window_address.eq(job.target)]
-        last = give_on
-        if config.vendor == "ecp5":
-            # A memory that stalls would have to reach all of the pipeline in the same cycle.
-            m.submodules.places = places = TwoPlaces(vector)
-            wiring.connect(m, give_on, places.i)
-            last = places.o
-        m.d.comb += [
-            self.write.valid.eq(last.valid),
-            self.write.p.eq(last.p.write),
-            last.ready.eq(self.write.ready),
-            self.done.eq(last.valid & last.ready & last.p.final),
-        ]
         return m

@@ -99,15 +99,19 @@ class OperandCheck(wiring.Component):
             Opcode.WEIGHTS: [view(Weights).count == 0],
             Opcode.LOAD: [view(Load)[field] == 0 for field in ("count", "planes")],
             Opcode.GATHER: self._gather(view(Gather)),
-            Opcode.CONV: self._pass(fire.main),
-            Opcode.FIRE: self._pass(fire.main) + self._squeeze(fire.squeeze),
+            Opcode.CONV: [],
+            Opcode.FIRE: [],
         }
         computes = header.opcode.matches(Opcode.CONV.value, Opcode.FIRE.value)
+        # Those of CONV and FIRE are many, and looked at with their terms, from registers.
+        of_pass, of_squeeze = self._pass(fire.main), self._squeeze(fire.squeeze)
+        passes, squeezes = Signal(len(of_pass)), Signal(len(of_squeeze))
+        m.d.sync += [passes.eq(Cat(of_pass)), squeezes.eq(Cat(of_squeeze))]
+        broken_pass = passes.any() | ((header.opcode == Opcode.FIRE.value) & squeezes.any())
 
         terms = self._terms(fire, header.opcode == Opcode.FIRE.value)
         place = Signal(range(len(terms)))
-        left, times = Signal(signed(18)), Signal(TIMES)
-        now = Signal(Term)
+        left, term, now = Signal(signed(18)), Signal(Term), Signal(Term)
         with m.Switch(place):
             for index, values in enumerate(terms):
                 with m.Case(index):
@@ -128,16 +132,18 @@ class OperandCheck(wiring.Component):
                     with m.If(computes):
                         m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.sync += times.eq(now.times)
+                m.d.sync += term.eq(now)
                 with m.If(now.begins):
                     m.d.sync += left.eq(now.limit)
+                with m.If(broken_pass):
+                    m.d.sync += self.operand_fault.eq(1)
                 m.next = "SUBTRACT"
             with m.State("SUBTRACT"):
-                m.d.sync += times.eq(times - 1)
-                with m.If(times.any() & (left >= 0)):
-                    m.d.sync += left.eq(left - now.a)
+                m.d.sync += term.times.eq(term.times - 1)
+                with m.If(term.times.any() & (left >= 0)):
+                    m.d.sync += left.eq(left - term.a)
                 with m.Else():
-                    with m.If((left < 0) | (now.exact & left.any())):
+                    with m.If((left < 0) | (term.exact & left.any())):
                         m.d.sync += self.operand_fault.eq(1)
                     m.d.sync += place.eq(place + 1)
                     m.next = "LOAD"

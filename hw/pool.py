@@ -144,7 +144,7 @@ class MaxPool(wiring.Component):
         m.submodules.buffer = buffer = memory.Memory(
             shape=8 * lanes, depth=self.config.line_vectors * parts, init=[])
         read, write = buffer.read_port(), buffer.write_port(granularity=8)
-        stored = Signal(part_shape)
+        stored = Signal(part_shape, reset_less=True)
         m.d.comb += [read.addr.eq(Cat(column.part, column.entry)), read.en.eq(advance)]
         with m.If(advance):
             m.d.sync += stored.eq(read.data)
@@ -166,7 +166,8 @@ class MaxPool(wiring.Component):
             hazard.eq(narrow & Cat(s.valid & s.close for s in (column, line)).any()),
         ]
         emit = line_late.valid & line_late.emit
-        out = self.output.p
+        out = Signal.like(self.output.p, reset_less=True)
+        m.d.comb += self.output.p.eq(out)
         with m.If(advance):
             m.d.sync += [
                 self.output.valid.eq(emit & (line_late.part == parts - 1)),

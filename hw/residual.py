@@ -53,7 +53,7 @@ class ResidualReader(wiring.Component):
 
         # The pass under way. Counters and addresses are 0 before they are loaded, so that a load
         # shares their adder: groups count down over a pass, the others over a group.
-        work = Signal(Command)
+        work = Signal(Command, reset_less=True)
         walk, residual = work.walk, work.residual
         new = self.command.payload
         groups_a, groups_b = Signal.like(walk.groups_a), Signal.like(walk.groups_b)

@@ -72,7 +72,7 @@ class Stepper(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config, pixels = self.config, self.config.pixels
-        tile = Signal(tile_layout(config))
+        tile = Signal(tile_layout(config), reset_less=True)
         busy = Signal()
         cursor = Signal(Cursor)
         index = Signal(range(config.strip_steps))
@@ -83,7 +83,8 @@ class Stepper(wiring.Component):
         some = [Signal(init=1, name=f"some{h}") for h in range(config.halves)]  # room that is not 0
         room_here = Signal()
         unwritten = Signal(4)
-        take, taken, too_early = Signal(), Signal(), Signal()
+        moves, between = Signal(), Signal()
+        take, taken, began, too_early = Signal(), Signal(), Signal(), Signal()
         offered = self.tile.payload
 
         def reads_map(row, column):
@@ -103,32 +104,33 @@ class Stepper(wiring.Component):
                            eager=config.vendor == "ecp5")
         # A tile is offered long after the one before was taken: on an ECP5 this may come late.
         m.d["sync" if config.vendor == "ecp5" else "comb"] += too_early.eq(
-            offered.begins & offered.chained & (unwritten != 0))
+            offered.begins & offered.chained & (began | unwritten.any()))
         m.d.comb += [
             room_here.eq(~tile.last | Mux(tile.half, some[-1], some[0])),
             issue.eq(busy & room_here),
-            self.tile.ready.eq((~busy | (issue & last_step)) & ~too_early),
+            moves.eq(~busy | room_here),
+            between.eq(~busy | last_step),
+            # Not from ``moves``, which moves much and may be far from here.
+            self.tile.ready.eq((~busy | (room_here & last_step)) & ~too_early),
             take.eq(self.tile.valid & self.tile.ready),
             self.issued.eq(issue),
             self.ends.eq(issue & last_step & tile.ends),
         ]
-        with m.If(issue):
+        # Between tiles the next one is loaded, valid or not: nothing is looked at unless busy.
+        with m.If(moves):
             m.d.sync += [
-                index.eq(index + 1),
-                last_step.eq(index == tile.steps - 2),
-                cursor.eq(step_over),
+                index.eq(Mux(between, 0, index + 1)),
+                last_step.eq(Mux(between, offered.steps == 1, index == tile.steps - 2)),
+                cursor.eq(Mux(between, offered.start, step_over)),
             ]
-            with m.If(last_step):
-                m.d.sync += busy.eq(0)
-        m.d.sync += taken.eq(take)
-        with m.If(take):
-            m.d.sync += [busy.eq(1), tile.eq(offered), cursor.eq(offered.start), index.eq(0),
-                         last_step.eq(offered.steps == 1)]
-            with m.If(offered.begins):
-                m.d.sync += [self.active.eq(1), self.layer.eq(offered.layer)]
+            with m.If(between):
+                m.d.sync += [busy.eq(take), tile.eq(offered)]
+        m.d.sync += [taken.eq(take), began.eq(take & offered.begins)]
+        with m.If(take & offered.begins):
+            m.d.sync += [self.active.eq(1), self.layer.eq(offered.layer)]
         with m.If(issue & last_step & tile.ends & ~(take & offered.begins)):
             m.d.sync += self.active.eq(0)
-        m.d.sync += unwritten.eq(unwritten + (take & offered.begins) - self.written)
+        m.d.sync += unwritten.eq(unwritten + began - self.written)
         # The room lacks the credit of the cycle before, so that the new one goes nowhere but here.
         credit = Signal(config.halves)
         m.d.sync += credit.eq(self.credit)

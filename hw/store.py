@@ -1,10 +1,11 @@
 """The store: finished vectors to the activation memory or, as bursts, to external memory."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import VECTOR, Config
+from .fifo import BlockFifo, TwoPlaces
 from .interfaces import ActWrite, Axi4, OutputVector
 from .isa import COUNT, EXTERNAL_ADDRESS, Error, Target
 
@@ -95,7 +96,9 @@ class Store(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         queued = max(32, 2 * self.config.burst)
-        m.submodules.bytes = vectors = fifo.SyncFIFOBuffered(width=8 * VECTOR, depth=queued)
+        late = self.config.vendor == "ecp5"
+        kind = BlockFifo if late else fifo.SyncFIFOBuffered
+        m.submodules.bytes = vectors = kind(width=8 * VECTOR, depth=queued)
         m.submodules.bursts = bursts = fifo.SyncFIFO(width=Burst.size, depth=QUEUED)
         m.submodules.lengths = lengths = fifo.SyncFIFO(width=8, depth=AHEAD)
         m.submodules.sent = sent = fifo.SyncFIFO(width=Sent.size, depth=QUEUED)
@@ -105,23 +108,34 @@ class Store(wiring.Component):
         busy = Signal()
         index = Signal(COUNT)
         to_act = Signal()
-        plane = Signal.like(self.command.payload.target.plane)
+        limit = Signal(EXTERNAL_ADDRESS, reset_less=True)  # the first address that is outside
+        plane = Signal.like(self.command.payload.target.plane, reset_less=True)
         groups = Signal(9)  # still to come, of both branches
-        starts = Signal(data.ArrayLayout(EXTERNAL_ADDRESS, 2))  # of the group, for each branch
-        places = Signal(data.ArrayLayout(EXTERNAL_ADDRESS, 2))  # of the next vector
+        each = data.ArrayLayout(EXTERNAL_ADDRESS, 2)  # for each branch
+        starts = Signal(each, reset_less=True)  # of the group
+        places = Signal(each, reset_less=True)  # of the next vector
         vector = self.input.payload
         address, next_start = Signal(EXTERNAL_ADDRESS), Signal(EXTERNAL_ADDRESS)
         taken, ends, outside = Signal(), Signal(), Signal()
+        write = stream.Signature(ActWrite).create(path=("to_memory",))
+        held = Signal()  # a vector on its way to the activation memory
+        if late:
+            m.submodules.leaving = leaving = TwoPlaces(ActWrite)
+            wiring.connect(m, write, leaving.i)
+            wiring.connect(m, leaving.o, wiring.flipped(self.write))
+            m.d.comb += held.eq(leaving.o.valid)
+        else:
+            wiring.connect(m, write, wiring.flipped(self.write))
         room = Signal()  # for a burst and a vector
         m.d.comb += [
             address.eq(places[vector.branch]),
             next_start.eq(starts[vector.branch] + plane),
-            outside.eq(address >= Mux(to_act, self.config.act_vectors, self.window_vectors)),
-            self.write.valid.eq(self.input.valid & busy & to_act & room),
-            self.write.payload.skip.eq(outside),
-            self.write.payload.address.eq(address),
-            self.write.payload.data.eq(vector.data),
-            self.input.ready.eq(busy & room & (~to_act | self.write.ready)),
+            outside.eq(Cat(place >= limit for place in places).bit_select(vector.branch, 1)),
+            write.valid.eq(self.input.valid & busy & to_act & room),
+            write.payload.skip.eq(outside),
+            write.payload.address.eq(address),
+            write.payload.data.eq(vector.data),
+            self.input.ready.eq(busy & room & (~to_act | write.ready)),
             taken.eq(self.input.valid & self.input.ready),
             ends.eq(taken & vector.last & (groups == 1)),
             vectors.w_en.eq(taken & ~to_act),
@@ -138,6 +152,7 @@ class Store(wiring.Component):
                 busy.eq(self.command.valid),
                 index.eq(cmd.index),
                 to_act.eq(cmd.target.to_act),
+                limit.eq(Mux(cmd.target.to_act, self.config.act_vectors, self.window_vectors)),
                 plane.eq(cmd.target.plane),
                 groups.eq(cmd.groups_a + cmd.groups_b),
                 starts[0].eq(cmd.target.address_a),
@@ -232,7 +247,7 @@ class Store(wiring.Component):
         retire, write_fault = Signal(), Signal()
         m.d.comb += [
             axi.bready.eq(sent.r_rdy & ~oldest.to_act),
-            retire.eq(sent.r_rdy & (oldest.to_act | axi.bvalid)),
+            retire.eq(sent.r_rdy & Mux(oldest.to_act, ~held, axi.bvalid)),
             sent.r_en.eq(retire),
             write_fault.eq(axi.bready & axi.bvalid & axi.bresp.any()),
             self.idle.eq(~sent.r_rdy & (

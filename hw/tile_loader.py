@@ -102,21 +102,22 @@ class TileLoader(wiring.Component):
                         with m.If(tile.parameters):
                             m.d.comb += self.tile.ready.eq(1)
                         with m.Else():
-                            m.next = "OFFER"
+                            m.next = "SETTLE" if self.settle else "OFFER"
                 with m.Elif(self.tile.valid):
                     m.d.comb += self.blocked.eq(Mux(enough, Blocked.ORDER, Blocked.WEIGHTS))
+            with m.State("SETTLE"):
+                m.d.sync += settle.eq(settle - 1)
+                with m.If(settle == 1):
+                    m.next = "OFFER"
             with m.State("OFFER"):
-                with m.If(settle != 0):
-                    m.d.sync += settle.eq(settle - 1)
+                m.d.comb += [
+                    self.loaded.valid.eq(1),
+                    self.tile.ready.eq(self.loaded.ready),
+                ]
+                with m.If(self.loaded.ready):
+                    m.next = "READ"
                 with m.Else():
-                    m.d.comb += [
-                        self.loaded.valid.eq(1),
-                        self.tile.ready.eq(self.loaded.ready),
-                    ]
-                    with m.If(self.loaded.ready):
-                        m.next = "READ"
-                    with m.Else():
-                        m.d.comb += self.blocked.eq(Blocked.RESULTS)
+                    m.d.comb += self.blocked.eq(Blocked.RESULTS)
 
         # Where each word read goes, delayed with it.
         where = data.StructLayout({

@@ -57,7 +57,7 @@ class TileWalker(wiring.Component):
         m = Module()
         config = self.config
         m.submodules.strips = strips = StripWalker(config)
-        work = Signal(TileCommand)
+        work = Signal(TileCommand, reset_less=True)
         walk, source = work.walk, work.source
         tile = self.tile.payload
         groups_a, groups_b, plane = Signal(8), Signal(8), Signal(8)  # groups still to come
@@ -71,6 +71,7 @@ class TileWalker(wiring.Component):
         free = Signal()
         has_a, has_b = Signal(), Signal()
         center, center_rows = Signal(ACT_ADDRESS), Signal.like(source.pad_top)
+        centered = Signal()  # a register, for the states are far away
 
         names = "plane", "x", "y", "half", "branch", "group"
         lasts = last_plane, last_x, last_y, last_half, last_branch, last_group = [
@@ -103,6 +104,7 @@ class TileWalker(wiring.Component):
         m.d.comb += row_gap.eq(source.width - walk.kernel + 1)
         with m.If(center_rows.any()):
             m.d.sync += [center.eq(center + source.width), center_rows.eq(center_rows - 1)]
+        m.d.sync += centered.eq(~center_rows.any())
         column_shift, row_shift = Signal(TAP), Signal(TAP)
         edge = Signal(COLUMN)
         m.d.sync += edge.eq(source.width + source.pad_left)
@@ -123,6 +125,27 @@ class TileWalker(wiring.Component):
 
         with m.If(self.tile.ready):
             m.d.sync += self.tile.valid.eq(0)
+        # What parameters have no use for is taken whenever there is room for it.
+        with m.If(free):
+            m.d.sync += [
+                tile.start.column.eq(strip.start.column),
+                tile.start.row.eq(strip.start.row + row_shift),
+                tile.start.address.eq(strip.start.address + tap_offset + plane_offset),
+                tile.left.eq(source.pad_left - column_shift),
+                tile.right.eq(edge - column_shift),
+                tile.raster.eq(strips.raster),
+                tile.steps.eq(strip.steps),
+                tile.lanes.eq(strip.lanes),
+                tile.half.eq(half),
+                tile.branch.eq(branch),
+                tile.first.eq((plane == 0) & (tap_x == 0) & (tap_y == 0)),
+                tile.last.eq(last_plane & last_x & last_y),
+                tile.group_end.eq(strip.last),
+                tile.begins.eq(begins),
+                tile.ends.eq(ends_strip & strip.last & last_group),
+                tile.chained.eq(work.chained),
+                tile.layer.eq(work.layer),
+            ]
         starts, given = Signal(), self.command.payload
         late = config.vendor == "ecp5"
         if late:
@@ -188,7 +211,7 @@ class TileWalker(wiring.Component):
                     plane_offset.eq(0),
                     tap_offset.eq(Mux(has_a, center, 0)),
                 ]
-                with m.If(strips.strip.valid & ~strips.strip.ready & ~center_rows.any()):
+                with m.If(strips.strip.valid & ~strips.strip.ready & centered):
                     m.next = "TILE"
             with m.State("TILE"):
                 with m.If(free):
@@ -198,24 +221,6 @@ class TileWalker(wiring.Component):
                         tile.parity.eq(group_parity),
                         tile.offset.eq(offset),
                         tile.release.eq(strip.last | walk.refetch),
-                        tile.start.column.eq(strip.start.column),
-                        tile.start.row.eq(strip.start.row + row_shift),
-                        tile.start.address.eq(
-                            strip.start.address + tap_offset + plane_offset),
-                        tile.left.eq(source.pad_left - column_shift),
-                        tile.right.eq(edge - column_shift),
-                        tile.raster.eq(strips.raster),
-                        tile.steps.eq(strip.steps),
-                        tile.lanes.eq(strip.lanes),
-                        tile.half.eq(half),
-                        tile.branch.eq(branch),
-                        tile.first.eq((plane == 0) & (tap_x == 0) & (tap_y == 0)),
-                        tile.last.eq(last_plane & last_x & last_y),
-                        tile.group_end.eq(strip.last),
-                        tile.begins.eq(begins),
-                        tile.ends.eq(ends_strip & strip.last & last_group),
-                        tile.chained.eq(work.chained),
-                        tile.layer.eq(work.layer),
                         begins.eq(0),
                     ]
                     m.next = "NEXT"

@@ -11,6 +11,8 @@ from hw.store import IDLE_CYCLES, Store
 
 from .streams import go, send, simulate
 
+BOTH = pytest.mark.parametrize(
+    "config", [Config(), Config(multiplier="mult18")], ids=["xilinx", "ecp5"])
 WINDOW_BASE = 0x4001_3000
 WINDOW_VECTORS = (1 << 20) - 100
 HALF = 1 << 19
@@ -200,12 +202,13 @@ def mixed_passes(rng, count=14):
             for i in range(count)]
 
 
+@BOTH
 @pytest.mark.parametrize("order", ["free", "aw-first", "w-first"])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
-def test_mixed_passes(order, rate):
+def test_mixed_passes(order, rate, config):
     """Passes of both kinds in turn: all data, all addresses, ``done`` in order and in time."""
     works = mixed_passes(random.Random(11))
-    bench = Bench(rate=rate, order=order).run(works)
+    bench = Bench(config, rate=rate, order=order).run(works)
     assert bench.memory == expected_memory(works)
     assert bench.act == [w for work in works if work["command"]["target"]["to_act"]
                          for w in ref_store(work)]
@@ -238,12 +241,13 @@ def test_bursts_are_as_long_as_allowed():
     )]
 
 
+@BOTH
 @pytest.mark.parametrize("to_act", [False, True])
-def test_full_rate(to_act):
+def test_full_rate(to_act, config):
     """One vector a cycle over groups, branches and passes."""
     rng = random.Random(2)
     works = [make_pass(rng, to_act, 2, 2, 96, 32, address=32 * i, plane=96) for i in range(3)]
-    bench = Bench().run(works)
+    bench = Bench(config).run(works)
     assert bench.taken[-1] - bench.taken[0] + 1 == len(bench.taken) == 3 * 4 * 96
 
 
@@ -255,9 +259,10 @@ def test_worst_case_rate():
     assert bench.taken[-1] - bench.taken[0] + 1 == 200
 
 
-def test_input_runs_ahead_of_axi():
+@BOTH
+def test_input_runs_ahead_of_axi(config):
     """While AXI takes no data the input goes on until the queue of two bursts is full."""
-    bench = Bench()
+    bench = Bench(config)
     bench.w_open = False
 
     async def main(ctx):
@@ -281,16 +286,18 @@ def test_idle_input_sends_the_burst():
     assert [n for _, n in bench.bursts] == [12]
 
 
-def test_done_latency():
+@BOTH
+def test_done_latency(config):
     """Four cycles after the last vector into the activation memory."""
-    bench = Bench().run([make_pass(random.Random(5), True, 1, 0, 9, 9)])
+    bench = Bench(config).run([make_pass(random.Random(5), True, 1, 0, 9, 9)])
     assert len(bench.act) == 9 and bench.done_cycles == [bench.taken[-1] + 4]
 
 
-def test_done_waits_for_the_activation_memory():
+@BOTH
+def test_done_waits_for_the_activation_memory(config):
     """Not before the memory has taken the last vector, however late that is."""
     work = make_pass(random.Random(5), True, 1, 0, 9, 9)
-    bench = Bench(rate=0.1).run([work])
+    bench = Bench(config, rate=0.1).run([work])
     assert bench.done == [(0, 9)]
 
 
@@ -313,11 +320,12 @@ def test_window(address, fine):
         assert len(bench.done) == 1
 
 
+@BOTH
 @pytest.mark.parametrize("address", [8192 - 29, 2**16, 2**16 + 5, 2**20])
-def test_act_range(address):
+def test_act_range(address, config):
     """Activation addresses do not wrap."""
     work = make_pass(random.Random(7), True, 1, 0, 30, 30, index=43, address=address)
-    bench = Bench()
+    bench = Bench(config)
 
     async def main(ctx):
         await ctx.tick().until(bench.dut.fault)
@@ -339,10 +347,11 @@ def test_error_response():
     assert bench.faults == [(Error.WRITE, 51)]
 
 
+@BOTH
 @pytest.mark.parametrize("order", ["free", "aw-first", "w-first"])
-def test_halt(order):
+def test_halt(order, config):
     """After ``halt`` no new burst; what was sent completes and the store is idle."""
-    bench = Bench(rate=0.5, order=order)
+    bench = Bench(config, rate=0.5, order=order)
     seen = []
 
     async def main(ctx):
