@@ -25,7 +25,7 @@ def _board(variant: str, clock_hz: float, config: Config, resources: dict[str, i
 
 
 VARIANTS = (
-    _board("85f", 55e6,
+    _board("85f", 80e6,
            Config(multiplier="mult18", table_rows=12),
            {"lut": 83_640, "ff": 83_640, "bram18": 208, "mult18": 156}),
     _board("45f", 50e6,

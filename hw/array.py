@@ -47,20 +47,22 @@ class Array(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        inputs = {"load": self.load, "swap": self.swap} | {
+        inputs = {"load": self.load} | {
             f"x{p}": self.x[p].as_value() for p in range(config.pixels)}
         weights = self.weights
         if config.vendor == "ecp5":
             lanes = GROUP
-            given = {name: copies(m, name, value, config.co_lanes // GROUP)
-                     for name, value in inputs.items()}
+            groups = config.co_lanes // GROUP
+            given = {name: copies(m, name, value, groups) for name, value in inputs.items()}
+            # One for all: its net takes a network of clocks.
+            given["swap"] = copies(m, "swap", self.swap, 1) * groups
             weights = Signal.like(self.weights, reset_less=True)
             m.d.sync += weights.eq(self.weights)
         else:
             lanes = config.co_lanes
-            given = {name: [value] for name, value in inputs.items()}
+            given = {name: [value] for name, value in inputs.items()} | {"swap": [self.swap]}
         for group in range(config.co_lanes // lanes):
-            load, swap, *x = (copy[group] for copy in given.values())
+            load, *x, swap = (copy[group] for copy in given.values())
             here = [Cat(row[group * lanes:][:lanes]) for row in weights]
             for p in range(config.pixels):
                 self._group(m, p, group * lanes, lanes, load, swap, here, x[p])

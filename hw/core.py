@@ -248,17 +248,18 @@ class Core(wiring.Component):
         return m
 
     def _inner(self, m, units, reset):
-        """What ``reset`` resets too. On an ECP5 each unit has its own copy of it, a cycle late."""
+        """What ``reset`` resets too. On an ECP5 a cycle late: from a register with no other work,
+        for its net may take a network of clocks."""
         inner = Module()
         if self.config.vendor != "ecp5":
             for name, unit in units.items():
                 inner.submodules[name] = unit
             return ResetInserter(reset)(inner)
-        resets = copies(m, "reset", reset | ResetSignal(), len(units))
-        for (name, unit), copy in zip(units.items(), resets, strict=True):
-            domain = ClockDomain(f"at_{name}", local=True)
-            inner.domains += domain
-            inner.d.comb += [domain.clk.eq(ClockSignal("sync")), domain.rst.eq(copy)]
+        domain = ClockDomain("inner", local=True)
+        inner.domains += domain
+        [late] = copies(m, "reset", reset | ResetSignal(), 1)
+        inner.d.comb += [domain.clk.eq(ClockSignal("sync")), domain.rst.eq(late)]
+        for name, unit in units.items():
             inner.submodules[name] = DomainRenamer(domain.name)(unit)
         return inner
 
@@ -287,7 +288,11 @@ class Core(wiring.Component):
             m.d.sync += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
 
     def _probe(self, m, observer, tracks, dispatch, engine, finisher, pool):
-        layer = Mux(engine.active, engine.layer, dispatch.compute.payload.layer)
+        coming, layer = Signal.like(engine.layer), Signal.like(engine.layer)
+        with m.If(dispatch.compute.valid):
+            m.d.sync += coming.eq(dispatch.compute.payload.layer)
+        m.d.comb += layer.eq(Mux(engine.active, engine.layer, Mux(
+            dispatch.compute.valid, dispatch.compute.payload.layer, coming)))
         m.d.comb += [
             self.probe.running.eq(observer.running),
             self.probe.layer.eq(observer.sampled(layer, COUNT)),

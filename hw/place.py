@@ -13,6 +13,7 @@ from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, ResetInserter, 
 from amaranth.lib.wiring import In
 
 from .act_memory import ActMemory
+from .carry_chains import shorten_chains
 from .command import add_json, command_parser, run_command
 from .config import Config
 from .ecp5 import copies
@@ -20,6 +21,7 @@ from .engine import Engine
 from .files import check_writable, write_json
 from .finish import Finisher
 from .floorplan import give_places
+from .global_nets import give_networks
 from .parts import Ecp5
 from .resources import SynthesisError, run_yosys
 from .synth_ecp5 import script
@@ -38,9 +40,10 @@ TARGET = 100
 SYNTHESIS = (f"read_rtlil top.il; {script('top')}; write_json top.json; "
              "tee -q -o stat.json stat -json")
 EFFORT = ("--placer", "heap", "--placer-heap-timingweight", "20", "--placer-heap-critexp", "6",
-          "--router", "router2")
+          "--placer-heap-beta", "0.75", "--router", "router2")
 """The few long ways count for more than the many short ones: a tenth more clock than by default.
-With router1 the routing takes longer than ten minutes."""
+Less dense than by default: a whole chip is then more than the router can undo. With router1 the
+routing takes longer than ten minutes."""
 PLACE = ("--json", "top.json", "--85k", "--package", "CABGA381", "--speed", "6", "--report",
          "report.json", "--lpf-allow-unconstrained", "--timing-allow-fail", "--freq", str(TARGET),
          *EFFORT)
@@ -108,11 +111,9 @@ class EngineAlone(Elaboratable):
             taken.eq(Cat(outputs)),
             chain.eq(taken ^ (chain << 1)),
         ]
-        # Every unit has its own copy of the reset, for it may be far from the others.
-        resets = copies(m, "reset", reset, len(units))
-        for name, unit, copy in zip(("engine", "memory", "ring", "finisher"), units, resets,
-                                    strict=True):
-            m.submodules[name] = ResetInserter(copy)(unit)
+        [reset_late] = copies(m, "reset", reset, 1)
+        for name, unit in zip(("engine", "memory", "ring", "finisher"), units, strict=True):
+            m.submodules[name] = ResetInserter(reset_late)(unit)
         return m
 
 
@@ -130,6 +131,8 @@ def place(config: Config, folder: Path, seed: int = 1,
         ports=[design.clk, design.reset, design.chain_in, design.chain_out]))
     progress("synthesis", 0.02)
     run_yosys(SYNTHESIS, folder)
+    shorten_chains(folder / "top.json", "top")
+    give_networks(folder / "top.json", "top")
     give_places(folder / "top.json", "top")
     command = [sys.executable, "-c", RUN_NEXTPNR, *PLACE, "--seed", str(seed)]
     reason, last = None, "no output"

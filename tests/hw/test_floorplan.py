@@ -12,6 +12,10 @@ RING = [f"core.ring.memory.blocks.block{i}" for i in range(8)]
 MEMORY = [f"core.memory.bank0_{chunk}_{piece}.blocks.block{i}" for chunk in (0, 1)
           for piece in range(4) for i in range(8)]
 
+BUFFERS = [f"core.{name}.{i}" for name in (
+    "gather.bank0.0", "residual.reader.fifo.storage.0", "pool.buffer.0", "store.bytes.storage.0")
+           for i in range(4)]
+
 
 def place(name):
     column, row, _ = name.split("/")
@@ -31,14 +35,14 @@ def test_sites():
 
 
 def test_every_block_has_its_own_place():
-    everything = [*ARRAY, *LANES, *RESULTS, *RING, *MEMORY]
+    everything = [*ARRAY, *LANES, *RESULTS, *RING, *MEMORY, *BUFFERS]
     plan = floorplan([*reversed(everything), "core.pool.lines.0", "bridge.buffer"])
     assert sorted(plan) == sorted(everything)
     assert len(set(plan.values())) == len(plan)
     multipliers = {s for row in (10, 34, 58) for s in sites(MULTIPLIERS, row)}
     blocks = {s for row in (22, 46, 70, 82) for s in sites(BLOCK_RAMS, row)}
     assert {plan[name] for name in ARRAY + LANES} <= multipliers
-    assert {plan[name] for name in RESULTS + RING + MEMORY} <= blocks
+    assert {plan[name] for name in RESULTS + RING + MEMORY + BUFFERS} <= blocks
 
 
 def test_same_channels_stand_behind_one_another():

@@ -121,6 +121,7 @@ def test_bitstream(built):
     timing = report["timing"]
     assert timing["constraint_hz"] == pytest.approx(BOARD.clock_hz, rel=1e-3)
     assert timing["fmax_hz"] >= BOARD.clock_hz
+    assert timing["networks"] and all(0 < ns < 12 for ns in timing["networks"].values())
     assert sum(step["ps"] for step in timing["critical_path"]) == pytest.approx(
         1e12 / timing["fmax_hz"], rel=0.01)
     assert 500 < report["resources"]["lut"] < 6000 and report["resources"]["bram18"] == 1
@@ -186,6 +187,16 @@ def test_slowest_clock():
     assert missed(BOARD, found) == (
         "ulx3s-45f reaches 47.50 MHz after routing, 60.00 MHz are needed; the slowest path goes "
         "from a_FF.CLK to b_FF.DI; another --seed may do it")
+
+
+def test_networks_are_in_time():
+    """At 80 MHz a network's input has 8.5 ns, for nextpnr counts nothing for the rest."""
+    timing = {"fmax_hz": 90e6, "constraint_hz": 80e6, "networks": {"a_FF_network": 8.4}}
+    assert missed(BOARD, timing) is None
+    timing["networks"]["b_FF_network"] = 8.6
+    assert missed(BOARD, timing) == (
+        "ulx3s-45f: b_FF_network gets its input 8.60 ns after the clock, supported: up to 8.50 ns; "
+        "another --seed may do it")
 
 
 def test_summary():
