@@ -6,10 +6,8 @@ device. A design of many short adders grows by a fifth. Here the first LUT of a 
 constant carry, whatever comes into it, and the last one gives the carry to those who read it.
 """
 
-import json
 from collections import defaultdict
 from itertools import count
-from pathlib import Path
 
 INPUTS = "ABCD"
 CONSTANT_CARRY = {"0": "0" * 16, "x": "0" * 16, "1": "0" * 12 + "1" * 4}
@@ -92,9 +90,3 @@ def rebuild(module: dict):
             cells[name] = cell_of(halves[i:i + 2], into, out, old[min(i // 2, len(old) - 1)])
             into = out
 
-
-def shorten_chains(netlist: Path, top: str):
-    """``rebuild`` of module ``top`` in a file of Yosys' JSON."""
-    design = json.loads(netlist.read_text())
-    rebuild(design["modules"][top])
-    netlist.write_text(json.dumps(design))

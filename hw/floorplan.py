@@ -1,4 +1,4 @@
-"""Where the multipliers and block RAMs of a core stand on an LFE5U-85F.
+"""Where the multipliers and block RAMs of a core stand on an ECP5.
 
 They come in rows over the whole device, and the placer, which has nothing else to hold on to,
 scatters them: without a plan there is a quarter more wire and the clock is a tenth slower. From
@@ -7,35 +7,64 @@ weight ring, requantisers, the buffers of the units that read and write memory. 
 one another is of the same output channels.
 """
 
-import json
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import dataclass
+from typing import NamedTuple
 
-PERIOD, TURN = 9, 65
-"""Columns from one group of four sites to the next; one column on from ``TURN`` two more."""
-GROUPS = 13
+PERIOD = 9
+"""Columns from one group of four sites to the next."""
 MULTIPLIERS = {0: "MULT18_0", 1: "MULT18_1", 4: "MULT18_4", 5: "MULT18_5"}
 BLOCK_RAMS = {0: "EBR0", 2: "EBR1", 4: "EBR2", 6: "EBR3"}
 """Columns of a group's sites from its first one, and their names."""
-FIRST, LAST = 31, 103
-"""Columns of the sites that are used before others: about the middle of the device."""
-LANES = 4, 122
-"""Columns of the requantisers, which are mostly LUTs: from edge to edge."""
-ARRAY_ROWS, LANE_ROW = (10, 34), 58
-MEMORY_ROW, RESULT_ROW, BUFFER_ROW = 22, 46, 82
+BLOCKS = "MULT18X18D", "DP16KD"
 BUFFERS = (r"gather\.bank(\d+)\.", r"residual\.reader\.fifo\.storage\.(\d+)\.(\d+)$",
            r"pool\.buffer\.(\d+)\.(\d+)$", r"store\.bytes\.storage\.(\d+)\.(\d+)$")
 """They pull their units away from the requantisers, where ways are scarce."""
-BLOCKS = "MULT18X18D", "DP16KD"
 
 
-def sites(kinds: dict[int, str], row: int, first: int = 0, last: int = 126) -> list[str]:
-    """The places of a row of the device from column ``first`` to ``last``, by nextpnr's names."""
-    starts = (4 + PERIOD * group for group in range(GROUPS))
-    starts = [start + 2 * (start > TURN - 4) for start in starts]
-    return [f"X{start + column}/Y{row}/{kind}" for start in starts
-            for column, kind in kinds.items() if first <= start + column <= last]
+class Span(NamedTuple):
+    """The sites of a row from one column to another."""
+
+    row: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Device:
+    """The sites of a device and which units stand there.
+
+    A row has ``groups`` of four sites; those from column ``turn`` on stand two columns further
+    right. ``array`` is for its even and its odd blocks. What of the activation memory has no room
+    in ``memory`` takes the rest of ``results`` and of its own row.
+    """
+
+    groups: int
+    turn: int
+    array: tuple[Span, Span]
+    memory: Span
+    results: Span
+    lanes: Span
+    buffers: Span
+
+    def sites(self, kinds: dict[int, str], row: int, first: int = 0, last: int = 200) -> list[str]:
+        """The places of a row from column ``first`` to ``last``, by nextpnr's names."""
+        starts = (4 + PERIOD * group for group in range(self.groups))
+        starts = [start + 2 * (start > self.turn - 4) for start in starts]
+        return [f"X{start + column}/Y{row}/{kind}" for start in starts
+                for column, kind in kinds.items() if first <= start + column <= last]
+
+
+DEVICES = {
+    # About the middle of the device; the requantisers, which are mostly LUTs, from edge to edge.
+    "LFE5U-85F": Device(
+        13, 65, array=(Span(10, 31, 103), Span(34, 31, 103)), memory=Span(22, 31, 103),
+        results=Span(46, 31, 103), lanes=Span(58, 4, 122), buffers=Span(82, 31, 103)),
+    "LFE5U-45F": Device(
+        9, 42, array=(Span(46, 4, 40), Span(22, 4, 83)), memory=Span(10, 4, 84),
+        results=Span(34, 4, 84), lanes=Span(46, 42, 83), buffers=Span(58, 4, 84)),
+}
 
 
 def spread(cells: list[str], places: list[str]) -> dict[str, str]:
@@ -45,7 +74,7 @@ def spread(cells: list[str], places: list[str]) -> dict[str, str]:
     return {cell: places[i * len(places) // len(cells)] for i, cell in enumerate(cells)}
 
 
-def floorplan(names: Iterable[str]) -> dict[str, str]:
+def floorplan(names: Iterable[str], device: Device) -> dict[str, str]:
     """Cell to place for those multipliers and block RAMs that belong to a unit with a place.
 
     ``names`` are all MULT18X18D and DP16KD of a netlist with the hierarchy in their names. A unit
@@ -57,17 +86,16 @@ def floorplan(names: Iterable[str]) -> dict[str, str]:
         return [name for _, name in sorted(
             ([int(number) for number in match.groups()], name) for match, name in matches if match)]
 
-    names = list(names)
+    names, sites = list(names), device.sites
     array = found(r"array\.block(\d+)_(\d+)_(\d+)\.lane(\d+)_(\d+)\.dsp$")
-    by_block = {}
-    for name in array:
-        by_block.setdefault(int(re.search(r"block\d+_\d+_(\d+)\.", name)[1]) % 2, []).append(name)
     plan = {}
-    for row, block in zip(ARRAY_ROWS, sorted(by_block), strict=False):
-        plan |= spread(by_block[block], sites(MULTIPLIERS, row, FIRST, LAST))
-    plan |= spread(found(r"finisher\.lane_(\d+)\."), sites(MULTIPLIERS, LANE_ROW, *LANES))
+    for odd, span in enumerate(device.array):
+        blocks = [name for name in array
+                  if int(re.search(r"block\d+_\d+_(\d+)\.", name)[1]) % 2 == odd]
+        plan |= spread(blocks, sites(MULTIPLIERS, *span))
+    plan |= spread(found(r"finisher\.lane_(\d+)\."), sites(MULTIPLIERS, *device.lanes))
 
-    results = sites(BLOCK_RAMS, RESULT_ROW, FIRST, LAST)
+    results = sites(BLOCK_RAMS, *device.results)
     plan |= spread(found(r"accumulator\.fifo(\d+)\.storage\.0\.(\d+)$"), results)
     results = [place for place in results if place not in plan.values()]
     ring = found(r"ring\.memory\.blocks\.block(\d+)$")
@@ -75,23 +103,22 @@ def floorplan(names: Iterable[str]) -> dict[str, str]:
     plan |= spread(ring, results[max(middle, 0):][:len(ring)])
 
     memory = found(r"memory\.bank(\d+)_(\d+)_(\d+)\.blocks\.block(\d+)$")
-    near = sites(BLOCK_RAMS, MEMORY_ROW, FIRST, LAST)
+    row, first, last = device.memory
+    near = sites(BLOCK_RAMS, *device.memory)
     others = [place for place in (
-        *results, *sites(BLOCK_RAMS, MEMORY_ROW, 0, FIRST - 1)[::-1],
-        *sites(BLOCK_RAMS, MEMORY_ROW, LAST + 1)) if place not in plan.values()]
+        *results, *sites(BLOCK_RAMS, row, 0, first - 1)[::-1], *sites(BLOCK_RAMS, row, last + 1))
+        if place not in plan.values()]
     plan |= spread(memory[:len(near)], near)
     rest = memory[len(near):]
     others = sorted(others[:len(rest)], key=lambda place: int(place.split("/")[0][1:]))
     plan |= spread(rest, others)
     buffers = [name for buffer in BUFFERS for name in found(buffer)]
-    return plan | spread(buffers, sites(BLOCK_RAMS, BUFFER_ROW, FIRST, LAST))
+    return plan | spread(buffers, sites(BLOCK_RAMS, *device.buffers))
 
 
-def give_places(netlist: Path, top: str):
-    """Writes the ``floorplan`` of module ``top`` into Yosys' JSON."""
-    design = json.loads(netlist.read_text())
-    cells = design["modules"][top]["cells"]
-    plan = floorplan(name for name, cell in cells.items() if cell["type"] in BLOCKS)
+def give_places(module: dict, device: Device):
+    """Writes the ``floorplan`` of a module of Yosys' JSON into it."""
+    cells = module["cells"]
+    plan = floorplan((name for name, cell in cells.items() if cell["type"] in BLOCKS), device)
     for name, place in plan.items():
         cells[name]["attributes"]["BEL"] = place
-    netlist.write_text(json.dumps(design))

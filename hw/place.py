@@ -13,15 +13,13 @@ from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, ResetInserter, 
 from amaranth.lib.wiring import In
 
 from .act_memory import ActMemory
-from .carry_chains import shorten_chains
 from .command import add_json, command_parser, run_command
 from .config import Config
 from .ecp5 import copies
 from .engine import Engine
 from .files import check_writable, write_json
 from .finish import Finisher
-from .floorplan import give_places
-from .global_nets import give_networks
+from .netlist_edits import edit
 from .parts import Ecp5
 from .resources import SynthesisError, run_yosys
 from .synth_ecp5 import script
@@ -131,9 +129,7 @@ def place(config: Config, folder: Path, seed: int = 1,
         ports=[design.clk, design.reset, design.chain_in, design.chain_out]))
     progress("synthesis", 0.02)
     run_yosys(SYNTHESIS, folder)
-    shorten_chains(folder / "top.json", "top")
-    give_networks(folder / "top.json", "top")
-    give_places(folder / "top.json", "top")
+    edit(folder / "top.json", "top", DEVICE.partition("-6")[0])
     command = [sys.executable, "-c", RUN_NEXTPNR, *PLACE, "--seed", str(seed)]
     reason, last = None, "no output"
     with (subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE,

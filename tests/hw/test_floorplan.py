@@ -1,11 +1,18 @@
 """The floorplan: every block in a place of its own that the device has."""
 
-import json
+import pytest
 
-from hw.floorplan import BLOCK_RAMS, MULTIPLIERS, floorplan, give_places, sites
+from hw.floorplan import BLOCK_RAMS, DEVICES, MULTIPLIERS, floorplan, give_places
 
-ARRAY = [f"core.engine.array.block0_{first}_{i}.lane{lane}_{c}.dsp" for first in (0, 4, 8, 12)
-         for i in (6, 7) for lane in range(4) for c in range(2)]
+LARGE, SMALL = DEVICES["LFE5U-85F"], DEVICES["LFE5U-45F"]
+
+
+def array_of(firsts, blocks):
+    return [f"core.engine.array.block0_{first}_{i}.lane{lane}_{c}.dsp" for first in firsts
+            for i in blocks for lane in range(4) for c in range(2)]
+
+
+ARRAY = array_of((0, 4, 8, 12), (6, 7))
 LANES = [f"core.finisher.lane_{u}.product_{i}" for u in range(8) for i in range(4)]
 RESULTS = [f"core.engine.accumulator.fifo0.storage.0.{i}" for i in range(11)]
 RING = [f"core.ring.memory.blocks.block{i}" for i in range(8)]
@@ -23,7 +30,8 @@ def place(name):
 
 
 def test_sites():
-    """52 of each kind in a row, as nextpnr names them."""
+    """As nextpnr names them: 52 of each kind in a row of an 85F, 36 of a 45F."""
+    sites = LARGE.sites
     assert len(sites(MULTIPLIERS, 10)) == len(sites(BLOCK_RAMS, 22)) == 52
     assert sites(MULTIPLIERS, 10)[:5] == [
         "X4/Y10/MULT18_0", "X5/Y10/MULT18_1", "X8/Y10/MULT18_4", "X9/Y10/MULT18_5",
@@ -32,21 +40,28 @@ def test_sites():
         "X60/Y46/EBR1", "X62/Y46/EBR2", "X64/Y46/EBR3", "X69/Y46/EBR0", "X71/Y46/EBR1",
         "X73/Y46/EBR2", "X75/Y46/EBR3"]
     assert sites(BLOCK_RAMS, 82)[-1] == "X120/Y82/EBR3"
+    assert SMALL.sites(MULTIPLIERS, 22)[15:17] == ["X36/Y22/MULT18_5", "X42/Y22/MULT18_0"]
+    assert len(SMALL.sites(BLOCK_RAMS, 34)) == 36
+    assert SMALL.sites(BLOCK_RAMS, 34)[-1] == "X84/Y34/EBR3"
 
 
-def test_every_block_has_its_own_place():
-    everything = [*ARRAY, *LANES, *RESULTS, *RING, *MEMORY, *BUFFERS]
-    plan = floorplan([*reversed(everything), "core.pool.lines.0", "bridge.buffer"])
+@pytest.mark.parametrize("device, multiplier_rows, block_rows, array, lanes, memory", [
+    (LARGE, (10, 34, 58), (22, 46, 82), ARRAY, LANES, MEMORY),
+    (SMALL, (22, 46), (10, 34, 58), array_of((0, 4), (5, 6, 7)), LANES[:16], MEMORY[:32]),
+], ids=["85F", "45F"])
+def test_every_block_has_its_own_place(device, multiplier_rows, block_rows, array, lanes, memory):
+    everything = [*array, *lanes, *RESULTS, *RING, *memory, *BUFFERS]
+    plan = floorplan([*reversed(everything), "core.pool.lines.0", "bridge.buffer"], device)
     assert sorted(plan) == sorted(everything)
     assert len(set(plan.values())) == len(plan)
-    multipliers = {s for row in (10, 34, 58) for s in sites(MULTIPLIERS, row)}
-    blocks = {s for row in (22, 46, 70, 82) for s in sites(BLOCK_RAMS, row)}
-    assert {plan[name] for name in ARRAY + LANES} <= multipliers
-    assert {plan[name] for name in RESULTS + RING + MEMORY + BUFFERS} <= blocks
+    multipliers = {s for row in multiplier_rows for s in device.sites(MULTIPLIERS, row)}
+    blocks = {s for row in block_rows for s in device.sites(BLOCK_RAMS, row)}
+    assert {plan[name] for name in array + lanes} <= multipliers
+    assert {plan[name] for name in RESULTS + RING + memory + BUFFERS} <= blocks
 
 
 def test_same_channels_stand_behind_one_another():
-    plan = floorplan([*ARRAY, *LANES])
+    plan = floorplan([*ARRAY, *LANES], LARGE)
     columns = [[place(plan[name])[0] for name in ARRAY if f"block0_{first}_" in name]
                for first in (0, 4, 8, 12)]
     assert all(max(left) < min(right)
@@ -57,15 +72,12 @@ def test_same_channels_stand_behind_one_another():
 
 def test_a_unit_too_large_is_left_alone():
     more = [f"finisher.lane_{u}.product_{i}" for u in range(16) for i in range(4)]
-    assert floorplan([*more, *RING]).keys() == set(RING)
+    assert floorplan([*more, *RING], LARGE).keys() == set(RING)
 
 
-def test_in_the_netlist(tmp_path):
-    netlist = tmp_path / "top.json"
-    netlist.write_text(json.dumps({"modules": {"top": {"cells": {
-        RING[0]: {"type": "DP16KD", "attributes": {}},
-        RING[1]: {"type": "TRELLIS_FF", "attributes": {}}}}}}))
-    give_places(netlist, "top")
-    cells = json.loads(netlist.read_text())["modules"]["top"]["cells"]
-    assert place(cells[RING[0]]["attributes"]["BEL"])[1] == 46
-    assert cells[RING[1]]["attributes"] == {}
+def test_in_the_netlist():
+    module = {"cells": {RING[0]: {"type": "DP16KD", "attributes": {}},
+                        RING[1]: {"type": "TRELLIS_FF", "attributes": {}}}}
+    give_places(module, LARGE)
+    assert place(module["cells"][RING[0]]["attributes"]["BEL"])[1] == 46
+    assert module["cells"][RING[1]]["attributes"] == {}

@@ -132,6 +132,13 @@ def test_bitstream(built):
     assert used["TRELLIS_IO"] == used["IOLOGIC"] + 4  # upper bank address, clock, serial line
 
 
+def test_a_finished_bitstream_is_only_loaded(built):
+    """By ``make load``, which makes nothing again."""
+    done = subprocess.run(["make", "-n", "load"], cwd=built[0], check=True, capture_output=True,
+                          text=True)
+    assert done.stdout == f"openFPGALoader -b ulx3s {TOP}.bit\n"
+
+
 def test_progress_only_grows(built):
     _, _, seen = built
     parts = [part for _, part in seen]
@@ -210,16 +217,20 @@ def test_summary():
 
 def test_makefile_has_the_same_commands(tmp_path):
     """As the tools get them, behind make and the shell."""
-    (tmp_path / "Makefile").write_text(makefile(BOARD, 5))
+    (tmp_path / "Makefile").write_text(makefile(BOARD, 5, built=False))
     for name in (f"{TOP}.il", f"{TOP}.lpf", f"{MODULE}.v"):
         (tmp_path / name).touch()
-    for tool, made in (("yosys", "json"), ("nextpnr-ecp5", "config"), ("ecppack", "bit")):
+    for tool, made in (("yosys", "json"), ("python3", "json"), ("nextpnr-ecp5", "config"),
+                       ("ecppack", "bit")):
         program = tmp_path / tool
         program.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" > {tool}.txt\ntouch {TOP}.{made}\n")
         program.chmod(0o755)
     subprocess.run(["make"], cwd=tmp_path, check=True, capture_output=True,
-                   env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
+                   env={**{name: value for name, value in os.environ.items() if name != "PYTHON"},
+                        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
     assert (tmp_path / "yosys.txt").read_text() == f"-p\n{SYNTHESIS}\n"
+    assert (tmp_path / "python3.txt").read_text().split() == [
+        "-m", "hw.netlist_edits", f"{TOP}.json", "--device", "LFE5U-45F"]
     layout = (tmp_path / "nextpnr-ecp5.txt").read_text().split("\n")
     assert layout[:2] == ["--json", f"{TOP}.json"] and "--45k" in layout
     assert layout[layout.index("--seed") + 1] == "5"

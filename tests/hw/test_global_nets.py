@@ -10,7 +10,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Signal
 
 from hw.flow_ecp5 import RUN
-from hw.global_nets import LEAST, LOADS, NETWORKS, arrivals, give_networks, promote
+from hw.global_nets import LEAST, LOADS, NETWORKS, arrivals, promote
+from hw.netlist_edits import edit
 from hw.parts import Ecp5
 from hw.resources import run_yosys
 from hw.synth_ecp5 import script
@@ -82,7 +83,7 @@ def test_nextpnr_takes_them(tmp_path):
         m, name="top", ports=[domain.clk, reset, enable, given, taken], emit_src=False,
         platform=Ecp5()))
     run_yosys(f"read_rtlil top.il; {script('top')}; write_json top.json", tmp_path)
-    give_networks(tmp_path / "top.json", "top")
+    edit(tmp_path / "top.json", "top", "LFE5U-25F")
     command = [sys.executable, "-c", RUN.format("nextpnr_ecp5"), "--json", "top.json", "--25k",
                "--report", "report.json", "--detailed-timing-report", "--lpf-allow-unconstrained"]
     found = subprocess.run(command, cwd=tmp_path, text=True, check=True, capture_output=True)
