@@ -288,11 +288,14 @@ class Core(wiring.Component):
             m.d.sync += [fault.valid.eq(valid), fault.code.eq(code), fault.index.eq(index)]
 
     def _probe(self, m, observer, tracks, dispatch, engine, finisher, pool):
+        # The layer at work, or else the one that waits to be, or else the last that did.
+        compute = dispatch.compute
+        waits = compute.valid | dispatch.gated[list(QUEUES).index("compute")]
         coming, layer = Signal.like(engine.layer), Signal.like(engine.layer)
-        with m.If(dispatch.compute.valid):
-            m.d.sync += coming.eq(dispatch.compute.payload.layer)
+        with m.If(waits):
+            m.d.sync += coming.eq(compute.payload.layer)
         m.d.comb += layer.eq(Mux(engine.active, engine.layer, Mux(
-            dispatch.compute.valid, dispatch.compute.payload.layer, coming)))
+            waits, compute.payload.layer, coming)))
         m.d.comb += [
             self.probe.running.eq(observer.running),
             self.probe.layer.eq(observer.sampled(layer, COUNT)),
