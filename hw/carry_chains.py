@@ -89,4 +89,3 @@ def rebuild(module: dict):
             name = chain[i // 2] if i // 2 < len(chain) else f"{chain[-1]}_end"
             cells[name] = cell_of(halves[i:i + 2], into, out, old[min(i // 2, len(old) - 1)])
             into = out
-

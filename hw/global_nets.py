@@ -53,4 +53,3 @@ def arrivals(report: dict) -> dict[str, float]:
     """For each buffer when the last change comes to it: ns from the clock, of nextpnr's report."""
     return {net["driver"]: max(max(end["delay"]) for end in net["endpoints"])
             for net in report["detailed_net_timings"] if net["port"] == "CLKO" and net["endpoints"]}
-
