@@ -129,7 +129,7 @@ def place(config: Config, folder: Path, seed: int = 1,
         ports=[design.clk, design.reset, design.chain_in, design.chain_out]))
     progress("synthesis", 0.02)
     run_yosys(SYNTHESIS, folder)
-    edit(folder / "top.json", "top", DEVICE.partition("-6")[0])
+    edit(folder / "top.json", "top", DEVICE.rpartition("-")[0])
     command = [sys.executable, "-c", RUN_NEXTPNR, *PLACE, "--seed", str(seed)]
     reason, last = None, "no output"
     with (subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE,
