@@ -134,8 +134,8 @@ def test_bitstream(built):
 
 def test_a_finished_bitstream_is_only_loaded(built):
     """By ``make load``, which makes nothing again."""
-    done = subprocess.run(["make", "-n", "load"], cwd=built[0], check=True, capture_output=True,
-                          text=True)
+    done = subprocess.run(["make", "--no-print-directory", "-n", "load"], cwd=built[0], check=True,
+                          capture_output=True, text=True)
     assert done.stdout == f"openFPGALoader -b ulx3s {TOP}.bit\n"
 
 
