@@ -89,7 +89,7 @@ def format_table(results: Sequence[dict[str, Any]]) -> str:
         error = 100 * (each["predicted"] / each["cycles"] - 1)
         lines.append(
             f"| {each['configuration']} | {each['memory']} | {each['model']} "
-            f"| {each['cycles']:,} | {100 * each['efficiency']:.1f} | {error:+.1f} % "
+            f"| {each['cycles']:,} | {100 * each['efficiency']:.1f} | {error:+z.1f} % "
             f"| {each['mismatches']:,} of {each['checked_values']:,} |")
     return "\n".join(lines)
 
