@@ -1,6 +1,6 @@
 """The boards in a table: parts, cores, clocks, memories, resources used, predicted frames.
 
-    python -m hw.boards [--update [BOARD ...]] [--json PATH]
+    python -m hw.boards [--json PATH]
 """
 
 import sys
@@ -11,10 +11,11 @@ from . import figures
 from .command import add_json, command_parser, run_command
 from .files import check_writable, write_json
 
-UPDATE = "python -m hw.boards --update"
 COLUMNS = {"LUT": ("lut",), "flip-flop": ("ff",), "multiplier": ("dsp", "mult18"),
            "block RAM": ("bram36", "bram18")}
 """Headings, and the keys of resources under them, of which a device has one."""
+MODELS = "v1.1", "v1.0"
+"""SqueezeNets whose predicted frames per second are shown."""
 
 
 def rows() -> list[dict]:
@@ -32,7 +33,7 @@ def rows() -> list[dict]:
 def table(found: list[dict]) -> str:
     """As Markdown."""
     headings = ["board", "part", "lanes", "MHz", "memory", *COLUMNS,
-                *(f"{name} frames/s" for name in figures.MODELS)]
+                *(f"{name} frames/s" for name in MODELS)]
     lines = [f"| {' | '.join(headings)} |", "|---|---|---:|---:|---" + "|---:" * (
         len(headings) - 5) + "|"]
     for row in found:
@@ -42,23 +43,11 @@ def table(found: list[dict]) -> str:
             [key] = [key for key in keys if key in row["available"]]
             used = f"{row['resources'][key]:,}" if row["resources"] else "-"
             cells.append(f"{used} of {row['available'][key]:,}")
-        for model in figures.MODELS:
+        for model in MODELS:
             cells.append(f"{row['predicted'][model]['frames_per_second']:.1f}"
                          if row["predicted"] else "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def update(names: list[str], progress):
-    """Predicts the frames of the boards with these ``names`` (all variants) again; without names
-    those of every board that has none. Raises UnknownBoard."""
-    every = [board for variants in boards.available().values() for board in variants]
-    wanted = [board for name in names for board in every if board.name == boards.get(name).name] \
-        if names else [board for board in every if figures.recorded(board, "predicted") is None]
-    for i, board in enumerate(wanted):
-        predicted = figures.predicted(board, lambda what, part, i=i: progress(
-            what, (i + part) / len(wanted)))
-        figures.record(board, "predicted", predicted, f"{UPDATE} {board.name}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,19 +55,14 @@ def main(arguments: list[str] | None = None) -> int:
         "hw.boards",
         "List the boards: part, lanes, clock, memory, resources used, and predicted frames per "
         "second of SqueezeNet v1.1 and v1.0. Resources are those of python -m hw.build --record, "
-        "frames those of the cycle model; - stands for a figure that has not been found since the "
-        "board was last changed.",
+        "frames those of python -m sw.predict_boards; - stands for a figure that has not been "
+        "found since the board was last changed.",
         "--json build/boards.json")
-    parser.add_argument("--update", nargs="*", metavar="BOARD",
-                        help="predict the frames of these boards, or of all that have none (ten "
-                        "seconds each), and keep them")
     add_json(parser, "the table")
     options = parser.parse_args(arguments)
 
     def work(progress):
         check_writable(options.json, new_folders=True)
-        if options.update is not None:
-            update(options.update, progress)
         found = rows()
         if options.json:
             write_json(options.json, found)

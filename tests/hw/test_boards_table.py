@@ -77,37 +77,6 @@ def test_a_table_that_cannot_be_written(file, capsys, tmp_path):
     assert captured.out == "" and captured.err.startswith("error: ")
 
 
-def test_update(file, monkeypatch, capsys):
-    """The cycle model's figures are kept, of boards that have none or of those named."""
-    asked = []
-
-    def predicted(board, progress):
-        asked.append(board.name)
-        return {name: {"cycles": board.config.lanes, "frames_per_second": 1.5}
-                for name in figures.MODELS}
-
-    monkeypatch.setattr(figures, "predicted", predicted)
-    every = [board.name for variants in boards.available().values() for board in variants]
-    assert command.main(["--update"]) == 0
-    assert asked == every
-    assert capsys.readouterr().out.count("| 1.5 | 1.5 |") == len(every)
-    assert figures.recorded(ARTY, "predicted")["v1.0"]["cycles"] == 256
-    assert command.main(["--update"]) == 0 and asked == every
-    assert command.main(["--update", "genesys2", "arty-a7"]) == 0
-    assert asked[len(every):] == ["genesys2", "arty_a7", "arty_a7"]
-    capsys.readouterr()
-    assert command.main(["--update", "nonesuch"]) == 2
-    assert capsys.readouterr().err.startswith("error: board 'nonesuch' is unknown; there are: ")
-
-
-def test_prediction(monkeypatch):
-    """1,387,689 cycles were measured on this core and memory."""
-    monkeypatch.setattr(figures, "MODELS", {"v1.1": "squeezenet1.1"})
-    found = figures.predicted(ARTY)["v1.1"]
-    assert found["cycles"] == pytest.approx(1_387_689, rel=0.005)
-    assert found["frames_per_second"] == pytest.approx(100e6 / found["cycles"], abs=0.01)
-
-
 def test_record_of_a_build(file, tmp_path, monkeypatch, capsys):
     class Flow:
         @staticmethod
