@@ -22,7 +22,7 @@ from .errors import UserError
 from .explain import explain
 from .importer import import_model
 from .options import add_memory_kind, add_memory_model, add_model
-from .perf import LITEDRAM, Memory, Prediction, predict
+from .perf import LITEDRAM, Memory, Prediction, memory_of, predict
 from .program import Program
 
 __all__ = ["compile_model", "main", "report", "summary"]
@@ -102,8 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     add_board(parser, "the board to compile for", required=True)
     parser.add_argument("--batch", type=int, default=1, metavar="N",
                         help="images that a run processes in a row (default 1)")
-    add_memory_kind(parser)
-    add_memory_model(parser)
+    add_memory_kind(parser, default=None)
+    add_memory_model(parser, default=False)
     parser.add_argument("-o", "--output", required=True, metavar="DIR",
                         help="folder for the program")
     parser.add_argument("--listing", action="store_true", help="print the instructions too")
@@ -113,14 +113,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _memory(options: argparse.Namespace) -> Memory:
-    memory = Memory(options.memory_latency, options.memory_width)
-    if options.kind == "model":
-        return memory
-    if memory != Memory():
-        raise UserError("memory latency and width are options of the memory model; LiteDRAM's "
-                        "memory has its own")
-    return LITEDRAM
+def _memory(options: argparse.Namespace, board: boards.Board) -> Memory:
+    asked = {name: value for name, value in (("latency", options.memory_latency),
+                                             ("width", options.memory_width)) if value is not None}
+    if options.kind == "litedram":
+        if asked:
+            raise UserError("memory latency and width are options of the memory model; LiteDRAM's "
+                            "memory has its own")
+        return LITEDRAM
+    return Memory(**asked) if asked or options.kind else memory_of(board)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
         passes: dict[str, Compilation] = {}
         check_writable(options.json)
         board = boards.get(options.board, options.variant)
-        memory = _memory(options)
+        memory = _memory(options, board)
         program = compile_model(options.model, board, options.batch, memory, passes.setdefault)
         prediction = predict(program, memory)
         program.save(options.output)

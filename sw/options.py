@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from .cycle_model.memory import Memory
 from .image import PREPROCESS
 
 __all__ = ["MEMORY_KINDS", "STATUS", "add_check", "add_folder", "add_images", "add_memory_kind",
@@ -41,14 +42,18 @@ def add_check(parser: argparse.ArgumentParser, checks: Sequence[str]) -> None:
                         help=f"reference for every value compared (default {checks[0]})")
 
 
-def add_memory_kind(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--memory", choices=MEMORY_KINDS, default="model", dest="kind",
-                        help="a model, or LiteDRAM's controller with a DDR3 memory (default model)")
+def add_memory_kind(parser: argparse.ArgumentParser, default: str | None = "model") -> None:
+    """`--memory`; without `default` it is that of the board."""
+    parser.add_argument("--memory", choices=MEMORY_KINDS, default=default, dest="kind",
+                        help="a model, or LiteDRAM's controller with a DDR3 memory (default "
+                             f"{default or 'the memory of the board'})")
 
 
-def add_memory_model(parser: argparse.ArgumentParser) -> None:
-    """What the memory model can be told."""
-    parser.add_argument("--memory-latency", type=int, default=30, metavar="CYCLES",
-                        help="from a read address to the first beat (default 30)")
-    parser.add_argument("--memory-width", type=int, default=16, metavar="BYTES",
-                        help="bytes a cycle, reads and writes together, 1 to 32 (default 16)")
+def add_memory_model(parser: argparse.ArgumentParser, default: bool = True) -> None:
+    """What the memory model can be told; without `default` an option not given is None."""
+    parser.add_argument("--memory-latency", type=int, default=Memory.latency if default else None,
+                        metavar="CYCLES",
+                        help=f"from a read address to the first beat (default {Memory.latency})")
+    parser.add_argument("--memory-width", type=int, default=Memory.width if default else None,
+                        metavar="BYTES", help="bytes a cycle, reads and writes together, 1 to 32 "
+                        f"(default {Memory.width})")
