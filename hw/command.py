@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,11 +36,16 @@ def add_json(parser: argparse.ArgumentParser, what: str = "the report") -> None:
 
 def run_command(work: Callable[[TerminalProgress], int | None]) -> int:
     """Calls `work`, which may give a number of mismatches; returns the exit status: 0 done and all
-    equal, 1 a mismatch or a `Failure` of the machine, 2 bad input. Says in one line what failed."""
+    equal, 1 a mismatch, a `Failure` of the machine or output that nobody reads, 2 bad input. Says
+    in one line what failed."""
     progress = TerminalProgress()
     try:
-        return 1 if work(progress) else 0
+        differs = work(progress)
+        sys.stdout.flush()
+        return 1 if differs else 0
     except (UserError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_left():
+            return 1
         status, reason = 2, error
     except Failure as error:
         status, reason = 1, error
@@ -46,3 +53,17 @@ def run_command(work: Callable[[TerminalProgress], int | None]) -> int:
         progress.close()
     print(f"error: {reason}", file=sys.stderr)
     return status
+
+
+def _reader_has_left() -> bool:
+    """Whether nobody reads the output any more, as behind ``head``; then the rest goes nowhere."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

@@ -1,6 +1,8 @@
 """How command lines end, and what their help says."""
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +30,22 @@ def raising(error):
 def test_exit_status(work, status, line, capsys):
     assert run_command(work) == status
     assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize(("work", "lines"), [
+    ("print('x' * 100)", []),  # fails when it is flushed
+    ("[print('x' * 100, flush=True) for _ in range(2)]", []),
+    ("(_ for _ in ()).throw(BrokenPipeError(32, 'another pipe'))",
+     ["error: [Errno 32] another pipe"]),
+])
+def test_a_reader_that_leaves(work, lines):
+    """As head does: silence, at exit too. A pipe to something else is an error as any other."""
+    code = f"import sys; from hw.command import run_command as r; sys.exit(r(lambda _: {work}))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read().splitlines() == lines
+    assert process.returncode == (2 if lines else 1)
 
 
 @pytest.mark.parametrize("error", [UserError("x"), Failure("x"), KeyError("x")])
