@@ -76,5 +76,5 @@ class SerialPort:
 
 
 def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
+    number = error.args[0] if isinstance(error, termios.error) else getattr(error, "errno", None)
     return os.strerror(number) if number else " ".join(str(error).split())

@@ -1,6 +1,7 @@
 """What the host does before it trusts a chip, and how it follows a run; ports that are none."""
 
 import os
+import termios
 import threading
 import tty
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import serial
 
 import boards
 from hw.config import Config
@@ -214,6 +216,18 @@ def test_a_program_over_a_port(port, graph, program):
     reference = golden.run(graph, integers)
     for name, values in done.tensors.items():
         np.testing.assert_array_equal(values, reference[name].reshape(values.shape))
+
+
+def test_a_port_that_is_no_terminal(monkeypatch):
+    """What is in its buffer cannot be thrown away."""
+    def reset(self):
+        raise termios.error(25, "Inappropriate ioctl for device")
+
+    monkeypatch.setattr(serial.Serial, "open", lambda self: None)
+    monkeypatch.setattr(serial.Serial, "reset_input_buffer", reset)
+    with pytest.raises(UserError, match="^serial port /dev/x at 1000000 baud: Inappropriate ioctl "
+                                        "for device$"):
+        SerialPort("/dev/x")
 
 
 def test_a_silent_port(port, program, monkeypatch):
