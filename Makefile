@@ -13,8 +13,9 @@ INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check -c constrai
 demo: $(VENV)/.demo
 	$(RUN) examples/digits/demo.py
 
+# in the order of the files: the longest test, a bitstream, is in one of the first
 test: $(VENV)/.dev
-	$(RUN) -m pytest --numprocesses auto --dist loadfile tests
+	$(RUN) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder tests
 
 bench: $(VENV)/.dev
 	$(if $(and $(MODELS),$(IMAGE)),,$(error usage: make bench MODELS='A.onnx B.onnx' IMAGE=photo.jpg))

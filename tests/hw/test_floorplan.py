@@ -47,7 +47,7 @@ def test_sites():
 
 @pytest.mark.parametrize("device, multiplier_rows, block_rows, array, lanes, memory", [
     (LARGE, (10, 34, 58), (22, 46, 82), ARRAY, LANES, MEMORY),
-    (SMALL, (22, 46), (10, 34, 58), array_of((0, 4), (5, 6, 7)), LANES[:16], MEMORY[:32]),
+    (SMALL, (22, 46), (10, 34, 58), array_of((0, 4), (4, 5, 6, 7)), LANES[:4], MEMORY[:32]),
 ], ids=["85F", "45F"])
 def test_every_block_has_its_own_place(device, multiplier_rows, block_rows, array, lanes, memory):
     everything = [*array, *lanes, *RESULTS, *RING, *memory, *BUFFERS]

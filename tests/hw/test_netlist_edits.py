@@ -29,7 +29,7 @@ def netlist():
 
 
 @pytest.mark.parametrize("device, place", [
-    ("LFE5U-85F", "X31/Y22/EBR0"), ("LFE5U-45F", "X4/Y10/EBR0"), ("LFE5U-25F", None)])
+    ("LFE5U-85F", "X31/Y22/EBR0"), ("LFE5U-45F", "X4/Y34/EBR0"), ("LFE5U-25F", None)])
 def test_all_edits(tmp_path, device, place):
     path = tmp_path / "netlist.json"
     path.write_text(json.dumps(netlist()))
