@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -32,11 +31,14 @@ class Stages:
         entry = self.cache / f"{prefix}{digest.hexdigest()[:16]}"
         with locked(self.cache, f"{self.design}-{stage}"):
             if not entry.exists():
-                with tempfile.TemporaryDirectory(dir=self.cache, prefix=".made-") as temporary:
-                    work = Path(temporary) / "work"
-                    work.mkdir()
+                work = self.cache / f".{prefix}unfinished"
+                shutil.rmtree(work, ignore_errors=True)  # of a build that was killed
+                work.mkdir()
+                try:
                     make(work)
                     work.rename(entry)
+                finally:
+                    shutil.rmtree(work, ignore_errors=True)
             entry.touch()
             others = [path for path in self.cache.glob(f"{prefix}*") if path.is_dir()]
             for old in sorted(others, key=lambda path: path.stat().st_mtime)[:-KEPT]:

@@ -265,6 +265,20 @@ def test_a_failed_stage_leaves_nothing(tmp_path):
     assert [path.suffix for path in tmp_path.iterdir()] == [".lock"]
 
 
+def test_what_a_killed_build_has_left_goes_away(tmp_path):
+    def killed(work):
+        (work / "half").write_text("")
+        os._exit(9)
+
+    if not (child := os.fork()):
+        Stages(tmp_path, "design").get("one", ["a"], killed)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(list(tmp_path.iterdir())) == 2  # and the lock
+    entry = Stages(tmp_path, "design").get("one", ["a"], lambda work: (work / "whole").touch())
+    assert [path.name for path in entry.iterdir()] == ["whole"]
+    assert {path.name for path in tmp_path.iterdir()} == {entry.name, "design-one.lock"}
+
+
 def test_missing_tool(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(flow_ecp5.importlib.util, "find_spec",
                         lambda name: None if "nextpnr" in name else object())
