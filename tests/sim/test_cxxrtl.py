@@ -12,7 +12,8 @@ from sw.compiler import compile_graph
 from sw.importer import import_proto
 from tests.models import small_squeezenet
 
-CONFIG = Config(co_lanes=8, requantisers=4, acc_width=25, act_vectors=2048)
+CONFIG = Config(co_lanes=8, requantisers=1, acc_width=25, act_vectors=1024, weight_vectors=512,
+                line_vectors=64, image_width=64)
 
 
 @pytest.fixture(scope="module")
