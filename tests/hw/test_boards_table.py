@@ -15,16 +15,7 @@ ARTY = boards.get("arty_a7", "35")
 USED = {"lut": 15_545, "ff": 23_035, "dsp": 80, "bram36": 48}
 
 
-@pytest.fixture
-def file(tmp_path, monkeypatch):
-    """An empty file of figures in the place of the real one."""
-    path = tmp_path / "figures.json"
-    for function in (figures.recorded, figures.record):
-        monkeypatch.setattr(function, "__defaults__", (path,))
-    return path
-
-
-def test_figures_are_for_the_board_as_it_is(file):
+def test_figures_are_for_the_board_as_it_is(figures_file):
     figures.record(ARTY, "resources", USED, "command")
     figures.record(ARTY, "predicted", {"v1.1": 1}, "another")
     assert figures.recorded(ARTY, "resources") == USED
@@ -33,22 +24,22 @@ def test_figures_are_for_the_board_as_it_is(file):
     for change in ({"clock_hz": 90e6}, {"config": Config()}, {"device": "xc7a35tcsg324-1"},
                    {"dram": dataclasses.replace(ARTY.dram, banks=8)}):
         assert figures.recorded(dataclasses.replace(ARTY, **change), "resources") is None
-    entry = json.loads(file.read_text())["arty_a7-35"]["resources"]
+    entry = json.loads(figures_file.read_text())["arty_a7-35"]["resources"]
     assert entry["made_by"] == "command"
 
 
-def test_a_file_that_is_not_json(file, monkeypatch, capsys):
+def test_a_file_that_is_not_json(figures_file, monkeypatch, capsys):
     """A build that is to be recorded says so before its work."""
-    file.write_text("{")
+    figures_file.write_text("{")
     with pytest.raises(BuildError, match="figures.json: not JSON"):
         figures.recorded(ARTY, "resources")
     monkeypatch.setattr(flow_vivado, "check_tools", lambda options: None)
     monkeypatch.setattr(flow_vivado, "build", None)
     assert build.main(["--board", "arty_a7", "--record"]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {file}: not JSON: ")
+    assert capsys.readouterr().err.startswith(f"error: {figures_file}: not JSON: ")
 
 
-def test_table(file, capsys, tmp_path):
+def test_table(figures_file, capsys, tmp_path):
     """Every board has a line; what was not found is a dash."""
     figures.record(ARTY, "resources", USED, "command")
     figures.record(ARTY, "predicted", {
@@ -70,14 +61,14 @@ def test_table(file, capsys, tmp_path):
     assert rows[0]["resources"] == USED and rows[1]["resources"] is None
 
 
-def test_a_table_that_cannot_be_written(file, capsys, tmp_path):
+def test_a_table_that_cannot_be_written(figures_file, capsys, tmp_path):
     (tmp_path / "file").write_text("")
     assert command.main(["--json", str(tmp_path / "file" / "table.json")]) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ")
 
 
-def test_record_of_a_build(file, tmp_path, monkeypatch, capsys):
+def test_record_of_a_build(figures_file, tmp_path, monkeypatch, capsys):
     class Flow:
         @staticmethod
         def check_tools(options):
@@ -95,7 +86,7 @@ def test_record_of_a_build(file, tmp_path, monkeypatch, capsys):
     assert build.main(["--board", "arty_a7", "--variant", "100", "--record"]) == 0
     assert capsys.readouterr().out.endswith("summary\n")
     assert figures.recorded(boards.get("arty_a7", "100"), "resources") == USED
-    entry = json.loads(file.read_text())["arty_a7-100"]["resources"]
+    entry = json.loads(figures_file.read_text())["arty_a7-100"]["resources"]
     assert entry["made_by"] == "python -m hw.build --board arty_a7 --variant 100 --record"
     for other in (["--core-clock", "90"], ["--config", "{}"], ["--synth", "none"]):
         assert build.main(["--board", "arty_a7", "--record", *other]) == 2

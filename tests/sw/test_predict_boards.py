@@ -13,15 +13,6 @@ ARTY = boards.get("arty_a7", "35")
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    """An empty file of figures in the place of the real one."""
-    path = tmp_path / "figures.json"
-    for function in (figures.recorded, figures.record):
-        monkeypatch.setattr(function, "__defaults__", (path,))
-    return path
-
-
-@pytest.fixture
 def asked(monkeypatch):
     """Boards that were predicted; the cycles of each are its lanes."""
     seen = []
@@ -40,7 +31,7 @@ def test_columns():
     assert tuple(predict_boards.MODELS) == COLUMNS
 
 
-def test_boards_without_figures(file, asked, capsys, tmp_path):
+def test_boards_without_figures(figures_file, asked, capsys, tmp_path):
     every = [board for variants in boards.available().values() for board in variants]
     path = tmp_path / "frames.json"
     assert predict_boards.main(["--json", str(path)]) == 0
@@ -49,13 +40,13 @@ def test_boards_without_figures(file, asked, capsys, tmp_path):
     assert lines == [f"{board}: frames/s of v1.1 1.5, v1.0 1.5" for board in every]
     assert json.loads(path.read_text())["arty_a7-35"]["v1.0"]["cycles"] == 256
     assert figures.recorded(ARTY, "predicted")["v1.0"]["cycles"] == 256
-    entry = json.loads(file.read_text())["arty_a7-35"]["predicted"]
+    entry = json.loads(figures_file.read_text())["arty_a7-35"]["predicted"]
     assert entry["made_by"] == "python -m sw.predict_boards arty_a7"
     assert predict_boards.main([]) == 0 and len(asked) == len(every)
     assert capsys.readouterr().out == "no board without figures\n"
 
 
-def test_boards_by_name(file, asked, capsys):
+def test_boards_by_name(figures_file, asked, capsys):
     assert predict_boards.main(["genesys2", "arty-a7"]) == 0
     assert asked == ["genesys2", "arty_a7", "arty_a7"]
     capsys.readouterr()
